@@ -1,0 +1,36 @@
+"""Device, threads and seeds: the one place that says "cuda"."""
+
+import os
+
+from libmeta.errors import USAGE, MetaError
+
+
+def thread_count(threads: int | None) -> int:
+    """CPU threads to use: as asked, else all that this process may use."""
+    if threads:
+        return threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pick(device: str = "auto", threads: int | None = None) -> str:
+    """Set torch's CPU threads and name the torch device; an explicit device that is absent is an error."""
+    import torch
+
+    torch.set_num_threads(thread_count(threads))
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise MetaError(f"unknown device {device!r}, --device; use auto, cpu, cuda, cuda:N or mps", USAGE)
+    index = device.partition(":")[2]
+    if index and not index.isdigit():
+        raise MetaError(f"unknown device {device!r}, --device; the number after the colon is not one", USAGE)
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise MetaError(f"device {device} is not here, --device; use cpu, or see nvidia-smi")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise MetaError("device mps is not here, --device; use cpu")
+    return device

@@ -1,0 +1,158 @@
+"""Regions -> feature rows: windows of the genome, sampled positions, one array per modality column."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from libmeta import modalities, schema
+from libmeta.config import Config
+from libmeta.genome import Genome
+from libmeta.modalities import Absent
+from libmeta.regions import Region, windows
+from libmeta.sampling import Sampling, draw
+from libmeta.scores import open_scores
+from libmeta.site_index import NEITHER, SiteIndex
+
+MARGIN = 2  # bases beyond a window that base scores are read for
+
+
+class Sources:
+    """Everything that modalities read from: genome, configuration, base scores, labels."""
+
+    def __init__(self, config: Config, genome: Genome, labels: SiteIndex | None = None):
+        self.config, self.genome, self.labels = config, genome, labels
+        self.base_scores = {n: open_scores(p, genome.contigs) for n, p in config.base_scores.items()}
+
+    @property
+    def has_genes(self) -> bool:
+        return self.labels is not None
+
+    def facts(self, chrom: str, strand: str, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Label facts, see SiteIndex.facts."""
+        return self.labels.facts(chrom, strand, positions)
+
+    def gene_bounds(self, chrom: str, strand: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(start, end) of the gene that holds each position, 0-based half-open, float64 (n,), NaN outside genes."""
+        owner = self.labels.gene_of(chrom, strand, positions)
+        spans = np.array([g[1:3] for g in self.labels.genes] or [(0, 0)], np.float64)[np.clip(owner, 0, None)]
+        spans[owner < 0] = np.nan
+        return spans[:, 0], spans[:, 1]
+
+
+@dataclass
+class Window:
+    """[start, end) of a contig on one strand; dense base scores are read once and shared by all who ask."""
+
+    sources: Sources
+    chrom: str
+    start: int
+    end: int
+    strand: str
+    _scores: dict = field(default_factory=dict)
+
+    def base_scores(self, name: str, margin: int) -> tuple[np.ndarray, np.ndarray]:
+        """(donor, acceptor) of [start - margin, end + margin) of one base model, genome orientation."""
+        if name not in self._scores:
+            source = self.sources.base_scores[name]
+            self._scores[name] = source.read(self.chrom, self.start - MARGIN, self.end + MARGIN, self.strand)
+        cut = MARGIN - margin
+        return tuple(track[cut : len(track) - cut] for track in self._scores[name])
+
+
+def open_readers(sources: Sources, wanted: list[str], must: bool) -> tuple[dict, list[str]]:
+    """{modality: reader} of those that have a source, and the names of those that have none.
+
+    must: a modality without a source is an error.
+    """
+    readers, absent = {}, []
+    for name in wanted:
+        try:
+            readers[name] = modalities.get(name).open_source(sources)
+        except Absent:
+            if must:
+                raise
+            absent.append(name)
+    return readers, absent
+
+
+def columns(readers: dict, labelled: bool) -> list[schema.Column]:
+    """Columns of the stream: key, weight, labels if there are any, then the columns of each modality."""
+    fixed = [c for c in schema.load("features").columns if labelled or not c.optional]
+    further = [
+        schema.Column(f"{name}.{c.name}", c.type, c.doc, c.role, name, c.unit, c.min, c.max, c.values, c.missing)
+        for name, reader in readers.items()
+        for c in reader.columns
+    ]
+    return fixed + further
+
+
+def arrow_schema(readers: dict, labelled: bool) -> pa.Schema:
+    """Arrow schema of the stream, without schema metadata."""
+    return pa.schema([c.field for c in columns(readers, labelled)])
+
+
+def rows(
+    sources: Sources, readers: dict, regions: list[Region], sampling: Sampling, size: int
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Batches of at most `size` rows, sorted by contig, position, strand; and the region bases (strand-wise) they cover.
+
+    The bases of a stretch are told with its last batch.
+    """
+    form = arrow_schema(readers, sources.labels is not None)
+    for inside in windows(regions, sources.genome.contigs):
+        parts = [part for region in inside if (part := _part(sources, readers, region, sampling)) is not None]
+        bases = sum(r.end - r.start for r in inside)
+        if not parts:
+            yield pa.RecordBatch.from_pylist([], form), bases
+            continue
+        table = pa.concat_tables([pa.Table.from_batches([p], form) for p in parts])
+        key = (table["strand"].to_numpy(zero_copy_only=False) == "-", table["pos"].to_numpy())
+        batches = table.take(pa.array(np.lexsort(key))).combine_chunks().to_batches(max_chunksize=size)
+        for i, batch in enumerate(batches, 1):
+            yield batch, bases if i == len(batches) else 0
+
+
+def _part(sources: Sources, readers: dict, region: Region, sampling: Sampling) -> pa.RecordBatch | None:
+    """The rows of one region of one strand."""
+    window = Window(sources, region.chrom, region.start, region.end, region.strand)
+    codes = sources.genome.codes(region.chrom, region.start - 2, region.end + 2, region.strand)
+    score = None
+    if sources.base_scores:
+        score = np.fmax(*window.base_scores(next(iter(sources.base_scores)), 0))
+    sites = np.zeros(0, np.int64)
+    if sources.labels is not None:
+        sites = sources.labels.positions(region.chrom, region.strand, region.start, region.end)
+    positions, weights = draw(sampling, window, codes, score, sites)
+    if not len(positions):
+        return None
+    arrays = {"chrom": [region.chrom] * len(positions), "pos": positions, "strand": [region.strand] * len(positions)}
+    arrays["weight"] = weights
+    if sources.labels is not None:
+        arrays |= _labels(sources, region, positions)
+    for name, reader in readers.items():
+        arrays |= {f"{name}.{k}": v for k, v in reader.read(window, positions).items()}
+    form = arrow_schema(readers, sources.labels is not None)
+    return pa.RecordBatch.from_arrays([pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form)
+
+
+def _labels(sources: Sources, region: Region, positions: np.ndarray) -> dict:
+    facts = sources.facts(region.chrom, region.strand, positions)
+    genes = sources.labels.genes
+    owner = sources.labels.gene_of(region.chrom, region.strand, positions)
+    named = np.array([g[4] for g in genes] or [""], object)[np.clip(owner, 0, None)]
+    kind, weight = facts["label"], facts["weight"]
+    if sources.labels.recipe is not None:  # positions without a row are what the recipe calls neither
+        plain = facts["site"] == NEITHER
+        kind, weight = np.where(plain, NEITHER, kind), np.where(plain, 1.0, weight)
+    return {
+        "label.site": facts["site"],
+        "label.tier": facts["tier"],
+        "label.reads": facts["reads"],
+        "label.psi": facts["psi"],
+        "label.measured": facts["measured"],
+        "label.gene": np.where(owner >= 0, named, None),
+        "label.class": kind,
+        "label.weight": weight,
+    }

@@ -1,0 +1,84 @@
+"""Regions and labels as users give them: BED, a sites table, or the annotation of ms.toml."""
+
+import logging
+from dataclasses import dataclass, field
+
+from libmeta.config import Config
+from libmeta.errors import NOTHING_TO_SCORE, MetaError
+from libmeta.genome import Genome
+from libmeta.regions import Region, merge, parse_region, read_bed
+from libmeta.site_index import SiteIndex
+from libmeta.streams import input_kind, open_input, open_table
+
+log = logging.getLogger("libmeta")
+
+
+@dataclass
+class Read:
+    """What was read: files by name, for hashing, and provenance chains of tables of ours."""
+
+    files: dict = field(default_factory=dict)
+    upstream: list = field(default_factory=list)
+
+
+def labelled_regions(
+    source: str, labels: str | None, no_labels: bool, only: tuple[str, ...], config: Config, genome: Genome
+) -> tuple[list[Region], SiteIndex | None, Read]:
+    """(regions, labels or None, what was read).
+
+    source: a BED file, or a sites table whose gene spans are the regions ("-": standard input). labels: a sites table;
+    None takes the source's own or, unless no_labels, the annotation of ms.toml. only: regions to stay inside.
+    """
+    read, contigs = Read(), genome.contigs
+    handle = open_input(source)
+    index = None
+    if input_kind(handle, source) == "text" or handle.peek(2)[:2] == b"\x1f\x8b":
+        regions = read_bed(handle, contigs, "standard input" if source == "-" else source)
+    else:
+        index = _sites(open_table(source, handle), genome, read)
+        regions = [Region(*g[:4], name=g[4]) for g in index.genes]
+    if source != "-":
+        read.files["regions"] = source
+    if only:
+        regions = clip(regions, [parse_region(text, contigs) for text in only], genome)
+    if not regions:
+        raise MetaError(f"no region left, {source}; check the input and --region", NOTHING_TO_SCORE)
+    if labels:
+        read.files["labels"] = labels
+        index = _sites(open_table(labels), genome, read)
+    elif index is None and not no_labels and config.annotation_tiers:
+        index = _from_config(config, genome, regions, read)
+    return regions, None if no_labels else index, read
+
+
+def _sites(stream, genome: Genome, read: Read) -> SiteIndex:
+    stream.expect("sites")
+    read.upstream.append(stream.provenance)
+    return SiteIndex(stream.table(), genome.contigs)
+
+
+def _from_config(config: Config, genome: Genome, regions: list[Region], read: Read) -> SiteIndex:
+    from libmeta import sites
+
+    log.info("labels from the annotation of %s", config.name)
+    found = sites.from_config(config, genome, regions)
+    read.files |= {f"annotation.{t['name']}": t["gtf"] for t in config.annotation_tiers}
+    return SiteIndex(found.arrow(), genome.contigs)
+
+
+def clip(regions: list[Region], only: list[Region], genome: Genome) -> list[Region]:
+    """The parts of regions that lie inside `only` (strand by strand)."""
+    inside = merge(only, genome.contigs)
+    return [
+        Region(r.chrom, max(r.start, o.start), min(r.end, o.end), o.strand, r.name)
+        for r in regions
+        for o in inside
+        if r.chrom == o.chrom and o.strand in r.strands and r.start < o.end and o.start < r.end
+    ]
+
+
+def whole(only: tuple[str, ...], genome: Genome) -> list[Region]:
+    """The regions named on the command line, else every contig."""
+    if only:
+        return [parse_region(text, genome.contigs) for text in only]
+    return [Region(name, 0, length) for name, length in genome.contigs.lengths.items()]

@@ -1,0 +1,69 @@
+"""Conservation of the position and its surroundings from phyloP and phastCons tracks: 9 columns."""
+
+import numpy as np
+
+from libmeta.modalities import Absent
+from libmeta.schema import Column
+from libmeta.tracks import BigWig
+from libmeta.window_sums import max_around, sums_around
+
+NAME = "conservation"
+DOC = "From [modalities.conservation] phylop and phastcons (bigWig); context is +-10 bp, centre included."
+REACH = 10
+TRACKS = ("phylop", "phastcons")
+_MISSING = "no track named, or no aligned base there"
+
+
+def _columns(track: str) -> list[Column]:
+    unit = "phyloP score" if track == "phylop" else "probability"
+    docs = {
+        "score": f"{track} at the position",
+        "context_mean": f"mean of {track} over +-{REACH} bp",
+        "context_max": f"maximum of {track} over +-{REACH} bp",
+        "context_std": f"standard deviation of {track} over +-{REACH} bp (population)",
+    }
+    return [Column(f"{track}_{k}", "float32", v, "feature", unit=unit, missing=_MISSING) for k, v in docs.items()]
+
+
+COLUMNS = (
+    *(c for t in TRACKS for c in _columns(t)),
+    Column(
+        "conservation_contrast",
+        "float32",
+        "phylop_score - phylop_context_mean (phastcons where phylop is not named)",
+        "feature",
+        missing=_MISSING,
+    ),
+)
+
+
+class Reader:
+    def __init__(self, tracks: dict[str, BigWig]):
+        self.tracks, self.columns = tracks, COLUMNS
+        self.inputs = {name: t.path for name, t in tracks.items()}
+
+    def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
+        absent = np.full(len(positions), np.nan, np.float32)
+        out = {c.name: absent for c in COLUMNS}
+        for name, track in self.tracks.items():
+            values = track.values(window.chrom, window.start - REACH, window.end + REACH).astype(np.float64)
+            at = positions - window.start + REACH
+            count, total, squares = sums_around(values, at, REACH)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = total / count
+                std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+            out[f"{name}_score"] = values[at]
+            out[f"{name}_context_mean"] = mean
+            out[f"{name}_context_max"] = max_around(values, at, REACH)
+            out[f"{name}_context_std"] = std
+        first = next(t for t in TRACKS if t in self.tracks)
+        out["conservation_contrast"] = out[f"{first}_score"] - out[f"{first}_context_mean"]
+        return {k: np.asarray(v, np.float32) for k, v in out.items()}
+
+
+def open_source(sources) -> Reader:
+    named = sources.config.modality(NAME)
+    tracks = {t: BigWig(named[t], sources.genome.contigs) for t in TRACKS if t in named}
+    if not tracks:
+        raise Absent("no conservation track, [modalities.conservation] in ms.toml; name phylop or phastcons bigWigs")
+    return Reader(tracks)

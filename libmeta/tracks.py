@@ -1,0 +1,150 @@
+"""bigWig in and out. One base one value, 0-based; missing is NaN in memory and no interval in the file."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+
+from libmeta.contigs import Contigs
+from libmeta.errors import MetaError
+from libmeta.streams import atomic
+
+BLOCK = 1 << 20
+TRACKS = {
+    (site, strand): f"{site}.{word}.bw"
+    for strand, word in (("+", "plus"), ("-", "minus"))
+    for site in ("donor", "acceptor")
+}
+
+
+class BigWig:
+    """An open bigWig, its contigs matched to the genome's.
+
+    Raises MetaError for a missing file, one that is not bigWig or is truncated, and one of another build.
+    """
+
+    def __init__(self, path: str | Path, contigs: Contigs):
+        self.path = str(path)
+        if not os.path.exists(self.path):
+            raise MetaError(f"no such bigWig, {self.path}; check the path")
+        if os.path.getsize(self.path) < 64:
+            raise MetaError(f"not a bigWig, {self.path}; make or download it again")
+        try:
+            self._file = pyBigWig.open(self.path)
+            lengths = self._file.chroms()
+        except RuntimeError as error:
+            raise MetaError(f"not a bigWig or truncated, {self.path}; make or download it again") from error
+        if not lengths:
+            raise MetaError(f"no contig in the bigWig, {self.path}; make it again")
+        shared = contigs.match(lengths, self.path)
+        self._theirs = {ours: theirs for theirs, ours in shared.items()}
+
+    def __contains__(self, chrom: str) -> bool:
+        return chrom in self._theirs
+
+    def values(self, chrom: str, start: int, end: int) -> np.ndarray:
+        """float32 (end - start,): NaN where the track has no value, beyond the contig, or on a contig it lacks."""
+        out = np.full(end - start, np.nan, np.float32)
+        theirs = self._theirs.get(chrom)
+        if theirs is None:
+            return out
+        low, high = max(start, 0), min(end, self._file.chroms(theirs))
+        if low < high:
+            try:
+                out[low - start : high - start] = self._file.values(theirs, low, high, numpy=True)
+            except RuntimeError as error:
+                raise MetaError(f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged") from error
+        return out
+
+
+class BigWigWriter:
+    """Write one bigWig; pieces must come in the order of the genome's contigs and ascend within each."""
+
+    def __init__(self, path: Path, contigs: Contigs):
+        self._order, self._last = contigs.order, (-1, 0)
+        self._file = pyBigWig.open(str(path), "w")
+        self._file.addHeader(list(contigs.lengths.items()), maxZooms=10)
+
+    def _advance(self, chrom: str, start: int, end: int) -> None:
+        if (self._order[chrom], start) < self._last:
+            raise ValueError(f"bigWig pieces out of order at {chrom}:{start}")
+        self._last = (self._order[chrom], end)
+
+    def dense(self, chrom: str, start: int, values: np.ndarray) -> None:
+        """Consecutive bases from `start`; NaN leaves a gap."""
+        self._advance(chrom, start, start + len(values))
+        known = np.isfinite(values)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+        for low, high in zip(edges[::2], edges[1::2], strict=True):
+            for at in range(low, high, BLOCK):
+                block = values[at : min(at + BLOCK, high)].astype(np.float64)
+                self._file.addEntries(chrom, int(start + at), values=block, span=1, step=1)
+
+    def sparse(self, chrom: str, positions: np.ndarray, values: np.ndarray) -> None:
+        """Single bases at ascending positions; NaN is left out."""
+        known = np.isfinite(values)
+        if not known.any():
+            return
+        positions, values = positions[known], values[known]
+        self._advance(chrom, int(positions[0]), int(positions[-1]) + 1)
+        self._file.addEntries(chrom, positions.astype(np.int64), values=values.astype(np.float64), span=1)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ScoreWriter:
+    """The four score bigWigs PREFIX.{donor,acceptor}.{plus,minus}.bw and PREFIX.json, all atomic; a context manager.
+
+    about: what goes into the .json (format, version, provenance, ...).
+    """
+
+    def __init__(self, prefix: str | Path, contigs: Contigs, about: dict):
+        self.prefix, self.contigs, self.about = str(prefix), contigs, about
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        self._files = {}
+        for key, ending in TRACKS.items():
+            path = self._stack.enter_context(atomic(f"{self.prefix}.{ending}"))
+            self._files[key] = BigWigWriter(path, self.contigs)
+            self._stack.callback(self._files[key].close)
+        return self
+
+    def dense(self, chrom: str, start: int, strand: str, donor: np.ndarray, acceptor: np.ndarray) -> None:
+        """Every base from `start` on, genome orientation."""
+        self._files["donor", strand].dense(chrom, start, donor)
+        self._files["acceptor", strand].dense(chrom, start, acceptor)
+
+    def sparse(self, chrom: str, strand: str, positions: np.ndarray, donor: np.ndarray, acceptor: np.ndarray) -> None:
+        """Single positions, ascending."""
+        self._files["donor", strand].sparse(chrom, positions, donor)
+        self._files["acceptor", strand].sparse(chrom, positions, acceptor)
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            with atomic(f"{self.prefix}.json") as path:
+                path.write_text(json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return self._stack.__exit__(kind, error, trace)
+
+
+class ScoreTracks:
+    """Read the four score bigWigs of a prefix."""
+
+    def __init__(self, prefix: str | Path, contigs: Contigs):
+        self.prefix = str(prefix)
+        self.inputs = {ending.removesuffix(".bw"): f"{self.prefix}.{ending}" for ending in TRACKS.values()}
+        self._files = {key: BigWig(f"{self.prefix}.{ending}", contigs) for key, ending in TRACKS.items()}
+
+    def read(self, chrom: str, start: int, end: int, strand: str) -> tuple[np.ndarray, np.ndarray]:
+        """(donor, acceptor) of [start, end), float32, genome orientation; NaN where the base model was not run."""
+        return tuple(self._files[site, strand].values(chrom, start, end) for site in ("donor", "acceptor"))
+
+    def dense(self, chrom: str, start: int, end: int, strand: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Blocks (start, donor, acceptor) of at most 1 Mb."""
+        for low in range(start, end, BLOCK):
+            yield low, *self.read(chrom, low, min(low + BLOCK, end), strand)

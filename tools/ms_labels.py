@@ -1,0 +1,6 @@
+from libmeta.cli import tool
+
+
+@tool("placeholder")
+def main():
+    pass

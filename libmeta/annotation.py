@@ -1,4 +1,4 @@
-"""Annotation files (GTF, GFF3, SpliceAI gene table) -> transcripts, exons and introns as flat arrays, 0-based half-open."""
+"""Annotation files (GTF, GFF3, SpliceAI gene table) -> transcripts, exons, introns: flat arrays, 0-based half-open."""
 
 import logging
 import re
@@ -66,6 +66,8 @@ class Annotation:
     def spans(self) -> tuple[np.ndarray, np.ndarray]:
         """First start and last end of each transcript, int64 (T,), 0-based half-open."""
         first = np.searchsorted(self.exon_transcript, np.arange(len(self)))
+        if not len(first):
+            return self.exon_start, self.exon_end
         return self.exon_start[first], np.maximum.reduceat(self.exon_end, first)
 
     def introns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,13 +76,15 @@ class Annotation:
         Exons that touch or overlap are one exon: there is no intron of length zero, hence no site between them.
         """
         order = self.exon_transcript.astype(np.int64) << _TRANSCRIPT_BITS
-        reached = np.maximum.accumulate(order + self.exon_end) - order  # furthest end so far in the same transcript
+        reached = (
+            np.maximum.accumulate(order + self.exon_end) - order
+        )  # furthest end so far in the same transcript
         same = self.exon_transcript[1:] == self.exon_transcript[:-1]
         gap = np.flatnonzero(same & (self.exon_start[1:] > reached[:-1]))
         return self.exon_transcript[gap], reached[gap], self.exon_start[gap + 1]
 
     def sites(self) -> tuple[np.ndarray, np.ndarray]:
-        """(site keys int64, transcript int32): donor and acceptor of every intron of every transcript, not yet unique."""
+        """(site keys int64, transcript int32): donor and acceptor of every intron of every transcript, not unique."""
         transcript, start, end = self.introns()
         donor, acceptor = flanking_sites(self.chrom[transcript], start, end, self.strand[transcript])
         return np.concatenate([donor, acceptor]), np.concatenate([transcript, transcript])
@@ -112,7 +116,10 @@ def read(path: str | Path, contigs: Contigs, only: set[str] | None = None) -> An
 def _tell(builder: gff.Builder, where: str) -> None:
     if builder.dropped:
         some = ", ".join(n.decode("utf-8", "replace") for n in list(builder.dropped)[:3])
-        lines, contigs = sum(builder.dropped.values()), len([n for n in builder.dropped if builder.dropped[n]])
+        lines, contigs = (
+            sum(builder.dropped.values()),
+            len([n for n in builder.dropped if builder.dropped[n]]),
+        )
         log.info("%s: %s lines on %d contigs that the genome does not have (%s, ...) left out", where, f"{lines:,}",
                  contigs, some)  # fmt: skip
     if builder.unstranded:

@@ -59,6 +59,11 @@ def fits(pairs: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _FITS[kind, pairs], _KNOWN[pairs]
 
 
+def canonical(pairs: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """bool (n,): GT beside a donor, AG beside an acceptor."""
+    return pairs == np.where(keys & 1, _PAIRS.index("GT"), _PAIRS.index("AG"))
+
+
 def letters(pairs: np.ndarray) -> pa.Array:
     """Pairs as strings, N for what is not known."""
     return pa.array(_PAIRS).take(pa.array(pairs.astype(np.int32)))

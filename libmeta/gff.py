@@ -17,9 +17,9 @@ Lines = Iterator[tuple[int, bytes]]
 _STRANDS = {b"+": 1, b"-": -1, b".": 0, b"?": 0}
 # features of GFF3 that are neither exon nor an ancestor of one; skipping them early keeps the feature table small
 _NEVER_PARENTS = frozenset(
-    b"CDS start_codon stop_codon five_prime_UTR three_prime_UTR UTR intron region chromosome scaffold contig supercontig "
-    b"biological_region match cDNA_match EST_match protein_match match_part sequence_feature enhancer silencer promoter "
-    b"stop_codon_redefined_as_selenocysteine repeat_region".split()
+    b"CDS start_codon stop_codon five_prime_UTR three_prime_UTR UTR intron region chromosome scaffold contig "
+    b"supercontig biological_region match cDNA_match EST_match protein_match match_part sequence_feature enhancer "
+    b"silencer promoter stop_codon_redefined_as_selenocysteine repeat_region".split()
 )
 
 
@@ -59,10 +59,12 @@ class Builder:
         return index
 
     def exon(self, number: int, key: str, chrom: int, start: int, end: int, strand: int) -> None:
-        """Add an exon [start, end) of transcript `key`; checks coordinates, and the contig and strand of its siblings."""
+        """Add an exon [start, end) of transcript `key`; checks coordinates, and contig and strand of its siblings."""
         if start >= end or start < 0:
             what = "starts after it ends" if start >= end else "starts before the first base"
-            raise MetaError(f"exon {start + 1}-{end} {what}, {self.where} line {number}; mend or remove the line")
+            raise MetaError(
+                f"exon {start + 1}-{end} {what}, {self.where} line {number}; mend or remove the line"
+            )
         length = self.contigs.lengths[self.names[chrom]]
         if end > length:
             raise MetaError(
@@ -240,7 +242,13 @@ def _gff3_names(key: str, features: dict) -> Names:
     for top in dict.fromkeys(t for p in (parents or [key]) for t in _tops(p, features)):
         gene = features.get(top, ([], {}))[1]
         name = gene.get("gene_id") or (top != key and attributes.get("gene_id")) or _GFF3_PREFIX.sub("", top)
-        shown = gene.get("gene_name") or gene.get("gene") or gene.get("Name") or attributes.get("gene_name") or name
+        shown = (
+            gene.get("gene_name")
+            or gene.get("gene")
+            or gene.get("Name")
+            or attributes.get("gene_name")
+            or name
+        )
         genes.append((unquote(name), unquote(shown)))
     return Names(identity, genes, tags)
 

@@ -54,16 +54,22 @@ def labelled_regions(
 def _sites(stream, genome: Genome, read: Read) -> SiteIndex:
     stream.expect("sites")
     read.upstream.append(stream.provenance)
-    return SiteIndex(stream.table(), genome.contigs)
+    if "genes" not in stream.metadata:
+        raise MetaError(f"no gene spans (ms.genes), {stream.name}; make the table with ms-labels")
+    return SiteIndex(stream.table(), stream.metadata["genes"], stream.metadata.get("recipe"), genome.contigs)
 
 
 def _from_config(config: Config, genome: Genome, regions: list[Region], read: Read) -> SiteIndex:
     from libmeta import sites
 
     log.info("labels from the annotation of %s", config.name)
-    found = sites.from_config(config, genome, regions)
+    # whole contigs, so that the bounds of genes are their own and not those of the regions
+    lengths = genome.contigs.lengths
+    whole_contigs = [Region(chrom, 0, lengths[chrom]) for chrom in dict.fromkeys(r.chrom for r in regions)]
+    found = sites.from_config(config, genome, whole_contigs)
     read.files |= {f"annotation.{t['name']}": t["gtf"] for t in config.annotation_tiers}
-    return SiteIndex(found.arrow(), genome.contigs)
+    genes = [(g.chrom, g.start, g.end, g.strand, g.gene, g.measured) for g in found.genes]
+    return SiteIndex(found.table, genes, None, genome.contigs)
 
 
 def clip(regions: list[Region], only: list[Region], genome: Genome) -> list[Region]:

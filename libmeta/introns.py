@@ -55,7 +55,7 @@ def exon_sides(
 
 
 def member(keys: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where keys stand in the sorted unique array `known`: (index int64 (n,), found bool (n,)); index 0 where absent."""
+    """Where keys stand in the sorted unique array `known`: (index int64 (n,), 0 where absent; found bool (n,))."""
     if not len(known):
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
     at = np.minimum(np.searchsorted(known, keys), len(known) - 1)

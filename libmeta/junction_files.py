@@ -1,4 +1,4 @@
-"""Readers of RNA-seq junction files -> introns, 0-based half-open, as the file has them (strand 0 where it does not tell).
+"""Readers of RNA-seq junction files -> introns, 0-based half-open, as the file has them (strand 0: it does not tell).
 
 | format | interval in the file | intron |
 |---|---|---|
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from libmeta.errors import MetaError
+from libmeta.errors import CUT_SHORT, MetaError
 from libmeta.lines import reading
 from libmeta.streams import PARQUET_MAGIC, open_table
 
@@ -33,7 +33,7 @@ _SNIFFED = 1 << 16
 
 @dataclass
 class Raw:
-    """One file. Introns (U,): contig name index, start, end, strand (+1, -1, 0). Entries (N,): intron, tissue, counts."""
+    """One file. Introns (U,): contig index, start, end, strand (+1, -1, 0). Entries (N,): intron, tissue, counts."""
 
     where: str
     contigs: list[str]
@@ -59,7 +59,19 @@ class _Rows:
     tissues: dict[str, int] = field(default_factory=dict)
     columns: list[array] = field(default_factory=lambda: [array("q") for _ in range(9)])
 
-    def add(self, number, chrom, start, end, strand, reads, unique=UNTOLD, overhang=UNTOLD, annotated=UNTOLD, tissue=""):
+    def add(
+        self,
+        number,
+        chrom,
+        start,
+        end,
+        strand,
+        reads,
+        unique=UNTOLD,
+        overhang=UNTOLD,
+        annotated=UNTOLD,
+        tissue="",
+    ):
         if not 0 <= start < end:
             raise self.bad(number, f"intron {start}-{end} (0-based) is empty or starts before its contig")
         if reads < 0:
@@ -79,7 +91,9 @@ class _Rows:
         return _STRANDS[text]
 
     def raw(self, tissue: str) -> Raw:
-        chrom, start, end, strand, reads, unique, overhang, annotated, group = (np.array(c) for c in self.columns)
+        chrom, start, end, strand, reads, unique, overhang, annotated, group = (
+            np.array(c) for c in self.columns
+        )
         contigs = [n.decode("utf-8", "replace") for n in self.contigs]
         tissues = [t or tissue for t in self.tissues]
         return Raw(self.where, contigs, chrom, start, end, strand, tissues, np.arange(len(start)), group, reads, unique,
@@ -114,7 +128,10 @@ def read(path: str | Path, tissue: str | None = None) -> Raw:
 
 def _stem(path: Path) -> str:
     """liver.SJ.out.tab -> liver."""
-    return re.sub(r"(\.(SJ\.out\.tab|junc|junctions|bed|tab|tsv|txt|gct|parquet|gz|bgz))+$", "", path.name) or path.name
+    return (
+        re.sub(r"(\.(SJ\.out\.tab|junc|junctions|bed|tab|tsv|txt|gct|parquet|gz|bgz))+$", "", path.name)
+        or path.name
+    )
 
 
 def _data_lines(handle) -> Iterator[tuple[int, list[bytes]]]:
@@ -134,8 +151,8 @@ def _sniff(head: bytes, where: str):
             return _read_bed12 if len(columns) >= 12 else _read_bed6
         break
     raise MetaError(
-        f"not a junction file that is known, {where}; give STAR SJ.out.tab, regtools BED12, leafcutter BED6, GTEx GCT, or "
-        "TSV with columns chrom start end strand count"
+        f"not a junction file that is known, {where}; give STAR SJ.out.tab, regtools BED12, leafcutter BED6, GTEx GCT, "
+        "or TSV with columns chrom start end strand count"
     )
 
 
@@ -173,7 +190,9 @@ def _read_bed6(rows: _Rows, lines) -> None:
         if len(columns) < 6:
             raise rows.bad(number, f"{len(columns)} columns in a BED6")
         start, end = _integers(rows, number, columns, 1, 2)
-        rows.add(number, columns[0], start, end, rows.strand(number, columns[5]), _count(rows, number, columns[4]))
+        rows.add(
+            number, columns[0], start, end, rows.strand(number, columns[5]), _count(rows, number, columns[4])
+        )
 
 
 def _count(rows: _Rows, number: int, text: bytes) -> int:
@@ -216,23 +235,32 @@ def _read_gct(handle, where: str) -> Raw:
     convert = csv.ConvertOptions(column_types={"name": pa.string(), "description": pa.string(), **types})
     names, entries, seen = [], [], 0
     try:
-        with csv.open_csv(handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert) as batches:
+        with csv.open_csv(
+            handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert
+        ) as batches:
             for batch in batches:
                 names += batch.column(0).to_pylist()
-                counts = np.column_stack([np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]])
+                counts = np.column_stack(
+                    [np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]]
+                )
                 row, sample = np.nonzero(counts > 0)
                 entries.append((row + seen, sample, counts[row, sample].astype(np.int64)))
                 seen += len(counts)
     except pa.ArrowInvalid as error:
-        raise MetaError(f"malformed GCT ({error}), {where} after line 3; mend the line or download it again") from error
+        raise MetaError(
+            f"malformed GCT ({error}), {where} after line 3; mend the line or download it again"
+        ) from error
     if promised[:1] and promised[0].isdigit() and int(promised[0]) != seen:
         raise MetaError(
-            f"{seen:,} rows where line 2 promises {int(promised[0]):,}, {where}; download it again, or mend line 2"
+            f"{seen:,} rows where line 2 promises {int(promised[0]):,}, {where}; download it again, or mend line 2",
+            CUT_SHORT,
         )
     place = [_gct_place(n, i, where) for i, n in enumerate(names, 4)]
     contigs = list(dict.fromkeys(p[0] for p in place))
     index = {n: i for i, n in enumerate(contigs)}
-    intron, sample, reads = (np.concatenate(e) for e in zip(*entries, strict=True)) if entries else [np.zeros(0, int)] * 3
+    intron, sample, reads = (
+        (np.concatenate(e) for e in zip(*entries, strict=True)) if entries else [np.zeros(0, int)] * 3
+    )
     untold = np.full(len(intron), UNTOLD)
     return Raw(where, contigs, np.array([index[p[0]] for p in place], int), *np.array([p[1:] for p in place], int).T,
                samples, intron, sample, reads, untold, untold, untold)  # fmt: skip
@@ -241,7 +269,9 @@ def _read_gct(handle, where: str) -> Raw:
 def _gct_place(name: str, number: int, where: str) -> tuple[str, int, int, int]:
     match = _GCT_NAME.match(name or "")
     if not match or not 0 < int(match[2]) <= int(match[3]):
-        raise MetaError(f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions")
+        raise MetaError(
+            f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions"
+        )
     return match[1], int(match[2]) - 1, int(match[3]), _STRANDS[(match[4] or ".").encode()]
 
 

@@ -36,7 +36,9 @@ def reading(path: str | Path) -> Iterator[io.BufferedReader]:
                 raise MetaError(f"empty input, {path}; make or download it again", CUT_SHORT)
             yield handle
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise MetaError(f"truncated or damaged gzip, {path}; make or download it again", CUT_SHORT) from error
+            raise MetaError(
+                f"truncated or damaged gzip, {path}; make or download it again", CUT_SHORT
+            ) from error
 
 
 def _check_bgzf_end(path: str | Path, head: bytes) -> None:

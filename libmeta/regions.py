@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,21 +34,31 @@ class Region:
         return f"{self.chrom}:{self.start + 1}-{self.end}" + ("" if self.strand == "." else f":{self.strand}")
 
 
-def parse_region(text: str, contigs: Contigs) -> Region:
-    """chr1, chr1:100-200 or chr1:100-200:+ as on the command line, 1-based inclusive."""
+def region_fields(text: str) -> tuple[str, int, int | None, str]:
+    """(contig as written, start, end or None for a whole contig, strand) of chr1, chr1:100-200 or chr1:100-200:+.
+
+    The text is 1-based inclusive, the answer 0-based half-open.
+    """
     match = _REGION.match(text.strip())
-    chrom = contigs.require(match["chrom"], f"region {text!r}") if match else None
-    if chrom is None:
+    if not match:
         raise MetaError(f"not a region, {text!r}; write chr1, chr1:100-200 or chr1:100-200:+", USAGE)
-    length = contigs.lengths[chrom]
+    strand = match["strand"] or "."
     if match["start"] is None:
-        return Region(chrom, 0, length, match["strand"] or ".")
+        return match["chrom"], 0, None, strand
     start, end = (int(match[k].replace(",", "")) for k in ("start", "end"))
     if not 1 <= start <= end:
         raise MetaError(f"start must be at least 1 and at most the end, region {text!r}; regions are 1-based", USAGE)
-    if end > length:
+    return match["chrom"], start - 1, end, strand
+
+
+def parse_region(text: str, contigs: Contigs) -> Region:
+    """A region of the command line (see region_fields) on the genome's contigs."""
+    name, start, end, strand = region_fields(text)
+    chrom = contigs.require(name, f"region {text!r}")
+    length = contigs.lengths[chrom]
+    if (end or 0) > length:
         raise MetaError(f"past the end of {chrom} ({length:,} bp), region {text!r}; likely another build")
-    return Region(chrom, start - 1, end, match["strand"] or ".")
+    return Region(chrom, start, length if end is None else end, strand)
 
 
 def read_bed(source: str | Path | io.BufferedReader, contigs: Contigs, name: str | None = None) -> list[Region]:
@@ -58,19 +69,19 @@ def read_bed(source: str | Path | io.BufferedReader, contigs: Contigs, name: str
     """
     where = name or ("standard input" if str(source) == "-" else str(source))
     handle = source if isinstance(source, io.BufferedReader) else open_input(source)
-    if handle.peek(2)[:2] == b"\x1f\x8b":
-        handle = gzip.open(handle)
     regions: list[Region] = []
     seen: set[tuple] = set()
     finished: set[str] = set()
+    packed = handle.peek(2)[:2] == b"\x1f\x8b"
     try:
-        for number, line in enumerate(io.TextIOWrapper(handle, encoding="utf-8"), 1):
-            if not line.strip() or line.startswith(("#", "track", "browser")):
-                continue
-            region = _bed_line(line, contigs, f"{where} line {number}")
-            _check_order(region, regions[-1] if regions else None, finished, seen, f"{where} line {number}")
-            regions.append(region)
-    except (EOFError, gzip.BadGzipFile) as error:
+        with handle, io.TextIOWrapper(gzip.open(handle) if packed else handle, encoding="utf-8") as text:
+            for number, line in enumerate(text, 1):
+                if not line.strip() or line.startswith(("#", "track", "browser")):
+                    continue
+                region = _bed_line(line, contigs, f"{where} line {number}")
+                _check_order(region, regions[-1] if regions else None, finished, seen, f"{where} line {number}")
+                regions.append(region)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MetaError(f"truncated or damaged gzip, {where}; make it again") from error
     except UnicodeDecodeError as error:
         raise MetaError(f"not text, {where}; give a BED file") from error

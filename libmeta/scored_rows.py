@@ -1,6 +1,6 @@
 """Scored positions for an evaluation, from a table of ours or from bigWigs, in pieces of one contig and strand."""
 
-import logging
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,9 @@ import pyBigWig
 from libmeta.contigs import Contigs
 from libmeta.errors import MetaError
 from libmeta.scores import open_scores
-from libmeta.streams import Stream
+from libmeta.streams import Stream, open_table
 from libmeta.tracks import BLOCK, TRACKS
 from libmeta.truth import Truth
-
-log = logging.getLogger("libmeta")
 
 ROWS = 1 << 16
 KEYS = ("chrom", "pos", "strand")
@@ -41,6 +39,17 @@ def is_tracks(source: str) -> bool:
     return Path(f"{source}.{TRACKS['donor', '+']}").exists()
 
 
+def open_rows(source: str, truth: Truth, base: str | None = None) -> "TableRows | TrackRows":
+    """Rows of a table ("-" is standard input) or of the bigWigs of a prefix; base: as in TableRows.
+
+    Beside the rows it tells: name, model (ms.model), provenance, inputs (name -> path), compared (whether there is a base
+    model), and, after the pass, shared and strangers: the contigs that the labels have and do not have.
+    """
+    if source != "-" and is_tracks(source):
+        return TrackRows(source, truth, base)
+    return TableRows(open_table(source).expect("scores", "base_scores"), truth, base)
+
+
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -52,13 +61,16 @@ class TableRows:
     """
 
     def __init__(self, stream: Stream, truth: Truth, base: str | None = None):
-        self.stream, self.truth = stream, truth
+        self.stream, self.truth, self.name = stream, truth, stream.name
+        self.model, self.provenance = stream.metadata.get("model"), stream.provenance
+        self.shared: set[str] = set()
+        self.strangers: set[str] = set()
         self.dense = stream.metadata.get("format") == "base_scores"
         names = stream.schema.names
         needed = [*KEYS, *META] if self.dense else [*KEYS, "weight", *META]
         if lacking := [c for c in needed if c not in names]:
             raise MetaError(f"no column {lacking[0]}, {stream.name}; give scores made by ms-predict")
-        self.inputs: dict[str, str] = {}
+        self.inputs = {} if stream.name == "standard input" else {"scores": stream.name}
         self.reader = self._open_base(base) if base else None
         has_columns = all(c in names for c in BASE)
         self.columns = needed + (list(BASE) if has_columns and not base else [])
@@ -97,11 +109,11 @@ class TableRows:
             raise MetaError(f"a weight is missing, negative or infinite, {where}; make the scores again")
         names = [*META, *(BASE if self.compared and self.reader is None else ())]
         scores = np.stack([_numbers(piece, c, np.float32) for c in names])
-        cells = _cells(piece, self.truth, where)
+        cells = self._cells(piece, where)
         for cell in np.flatnonzero(np.bincount(cells + 1)) - 1:
             mine = slice(None) if np.all(cells == cell) else np.flatnonzero(cells == cell)
-            rows = Rows(int(cell) if cell >= 0 else None, pos[mine], weight[mine], scores[:, mine])
-            yield self._with_base(rows)
+            one = scores if isinstance(mine, slice) else np.stack([row[mine] for row in scores])
+            yield self._with_base(Rows(int(cell) if cell >= 0 else None, pos[mine], weight[mine], one))
 
     def _with_base(self, rows: Rows) -> Rows:
         if self.reader is not None and rows.cell is not None:
@@ -117,24 +129,27 @@ class TableRows:
         return rows
 
 
+    def _cells(self, piece: pa.Table, where: str) -> np.ndarray:
+        """The cell of every row, int64 (n,); -1 on a contig that the labels do not have."""
+        chrom = piece["chrom"].combine_chunks()
+        chrom = chrom if isinstance(chrom, pa.DictionaryArray) else chrom.dictionary_encode()
+        names = chrom.dictionary.to_pylist()
+        found = [self.truth.cell_of(name, "+") for name in names]
+        self.strangers |= {name for name, cell in zip(names, found, strict=True) if cell is None}
+        self.shared |= {name for name, cell in zip(names, found, strict=True) if cell is not None}
+        plus = np.array([-2 if cell is None else cell for cell in found], np.int64)[chrom.indices.to_numpy()]
+        minus = pc.equal(piece["strand"], "-").to_numpy()
+        if not np.all(minus | pc.equal(piece["strand"], "+").to_numpy()):
+            raise MetaError(f"a strand is neither + nor -, {where}; make the scores again")
+        return np.where(plus < 0, -1, plus + minus)
+
+
 def _numbers(piece: pa.Table, name: str, kind: type) -> np.ndarray:
     """A column as numbers, null as NaN."""
     try:
         return piece[name].to_numpy().astype(kind, copy=False)
     except (ValueError, TypeError) as error:
         raise MetaError(f"column {name} does not hold numbers; make the scores again with ms-predict") from error
-
-
-def _cells(piece: pa.Table, truth: Truth, where: str) -> np.ndarray:
-    """The cell of every row, int64 (n,); -1 on a contig that the labels do not have."""
-    chrom = piece["chrom"].combine_chunks()
-    chrom = chrom if isinstance(chrom, pa.DictionaryArray) else chrom.dictionary_encode()
-    found = [truth.cell_of(name, "+") for name in chrom.dictionary.to_pylist()]
-    base = np.array([-2 if f is None else f for f in found], np.int64)[chrom.indices.to_numpy()]
-    minus = pc.equal(piece["strand"], "-").to_numpy()
-    if not np.all(minus | pc.equal(piece["strand"], "+").to_numpy()):
-        raise MetaError(f"a strand is neither + nor -, {where}; make the scores again")
-    return np.where(base < 0, -1, base + minus)
 
 
 def _gather(stream: Stream, columns: list[str]) -> Iterator[pa.Table]:
@@ -169,6 +184,10 @@ class TrackRows:
 
     def __init__(self, prefix: str, truth: Truth, base: str | None = None):
         contigs = track_contigs(prefix)
+        self.name = prefix
+        self.shared, self.strangers = set(contigs.lengths), set()
+        about = _about(prefix)
+        self.model, self.provenance = about.get("model"), about.get("provenance", [])
         self.truth, self.compared = truth, base is not None
         self.readers = [open_scores(prefix, contigs)] + ([open_scores(base, contigs)] if base else [])
         self._their = contigs.match(dict.fromkeys(truth.names), truth.where)
@@ -189,6 +208,18 @@ class TrackRows:
         scores = np.concatenate([np.stack(r.read(chrom, low, high, strand)) for r in self.readers])
         known = np.flatnonzero(np.isfinite(scores[:2]).all(axis=0))
         return Rows(cell, low + known, np.ones(len(known)), scores[:, known])
+
+
+def _about(prefix: str) -> dict:
+    """PREFIX.json beside the bigWigs; {} where there is none."""
+    path = Path(f"{prefix}.json")
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MetaError(f"not JSON ({error}), {path}; make the bigWigs again or remove it") from error
+    return found if isinstance(found, dict) else {}
 
 
 def _runs(segments) -> list[tuple[int, int]]:

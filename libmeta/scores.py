@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from libmeta.contigs import Contigs
 from libmeta.errors import MetaError
+from libmeta.streams import read_metadata
 from libmeta.tracks import TRACKS, ScoreTracks
 
 NEEDED = ("chrom", "pos", "strand", "donor", "acceptor")
@@ -25,6 +26,7 @@ class ScoreTable:
             names = pc.unique(pq.read_table(self.path, columns=["chrom"])["chrom"]).to_pylist()
         except (pa.ArrowInvalid, OSError, KeyError) as error:
             raise MetaError(f"not a Parquet table of scores, {self.path}; make it with ms-basescore") from error
+        self.about = read_metadata(self._file.schema_arrow)
         if lacking := [c for c in NEEDED if c not in self._file.schema_arrow.names]:
             raise MetaError(f"no column {lacking[0]}, {self.path}; a table of scores has {', '.join(NEEDED)}")
         self._theirs = {ours: theirs for theirs, ours in contigs.match(names, self.path).items()}

@@ -5,8 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from libmeta.contigs import Contigs
-from libmeta.errors import MetaError
-from libmeta.streams import read_metadata
 
 NEITHER = 2
 _NUMBERS = ("tier", "reads", "psi_max", "label", "weight")
@@ -15,15 +13,13 @@ _NUMBERS = ("tier", "reads", "psi_max", "label", "weight")
 class SiteIndex:
     """Sites and genes of a sites table.
 
-    table: in the sites format, contig names already those of the genome. Its metadata ms.genes gives the gene spans.
+    table: in the sites format. genes: [(chrom, start, end, strand, gene, measured), ...], 0-based half-open. recipe: the
+    one that its labels are of, or None. Contigs may go by any alias.
     """
 
-    def __init__(self, table: pa.Table, contigs: Contigs):
-        meta = read_metadata(table.schema)
-        if "genes" not in meta:
-            raise MetaError("no gene spans (ms.genes) in the sites table; make it with ms-labels")
-        self.recipe = meta.get("recipe")
-        self.genes = [(contigs.resolve(g[0]), *g[1:]) for g in meta["genes"] if contigs.resolve(g[0])]
+    def __init__(self, table: pa.Table, genes: list, recipe: str | None, contigs: Contigs):
+        self.recipe = recipe
+        self.genes = [(contigs.resolve(g[0]), *g[1:]) for g in genes if contigs.resolve(g[0])]
         chroms = pc.unique(table["chrom"]).to_pylist()
         names = contigs.match(chroms, "sites table") if chroms else {}
         self._sites = {(names[chrom], strand): _columns(table, chrom, strand) for chrom in names for strand in "+-"}

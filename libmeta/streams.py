@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from libmeta import __version__
-from libmeta.errors import CUT_SHORT, MetaError
+from libmeta.errors import CUT_SHORT, NOTHING_TO_SCORE, MetaError
 
 END_MARK = b"ms.end"
 PARQUET_MAGIC = b"PAR1"
@@ -199,8 +199,10 @@ def input_kind(handle: io.BufferedReader, name: str) -> str:
     """ "parquet", "arrow" or "text", from the first bytes."""
     start = handle.peek(4)[:4]
     if not start:
-        hint = "the command before it failed" if name == "-" else "make it again"
-        raise MetaError(f"empty input, {_shown(name)}; {hint}", CUT_SHORT)
+        if name == "-":
+            raise MetaError("empty input, standard input; the command before it failed", CUT_SHORT)
+        code = CUT_SHORT if name.endswith((".arrow", ".parquet")) else NOTHING_TO_SCORE
+        raise MetaError(f"empty file, {name}; make it again", code)
     if start == PARQUET_MAGIC:
         return "parquet"
     return "arrow" if start in ARROW_MAGICS else "text"
@@ -210,18 +212,23 @@ def open_table(source: str | Path, handle: io.BufferedReader | None = None) -> S
     """Open an Arrow stream or Parquet file of ours ("-" is standard input); raises CUT_SHORT where it ends early."""
     name = str(source)
     handle = handle or open_input(source)
-    kind = input_kind(handle, name)
-    if kind == "text":
-        raise MetaError(f"neither Arrow nor Parquet, {_shown(name)}; give a table made by an ms- tool")
     shown = _shown(name)
     try:
+        kind = input_kind(handle, name)
+        if kind == "text":
+            raise MetaError(f"neither Arrow nor Parquet, {shown}; give a table made by an ms- tool")
         if kind == "parquet":
             file = pq.ParquetFile(io.BytesIO(handle.read()) if name == "-" else name)
+            handle.close()
             return Stream(shown, file.schema_arrow, _guard(file.iter_batches(), shown))
         reader = ipc.open_stream(handle)
-        return Stream(shown, reader.schema, _to_end_mark(reader, shown))
+        return Stream(shown, reader.schema, _to_end_mark(reader, handle, shown))
     except (pa.ArrowInvalid, EOFError) as error:
+        handle.close()
         raise _cut(shown, "its start or footer cannot be read") from error
+    except MetaError:
+        handle.close()
+        raise
 
 
 def _shown(name: str) -> str:
@@ -240,21 +247,22 @@ def _guard(batches, name: str) -> Iterator[pa.RecordBatch]:
         raise _cut(name, "a damaged row group") from error
 
 
-def _to_end_mark(reader: ipc.RecordBatchStreamReader, name: str) -> Iterator[pa.RecordBatch]:
+def _to_end_mark(reader: ipc.RecordBatchStreamReader, handle, name: str) -> Iterator[pa.RecordBatch]:
     rows, promised = 0, None
-    while True:
-        try:
-            item = reader.read_next_batch_with_custom_metadata()
-        except StopIteration:
-            break
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _cut(name, f"a damaged batch after {rows:,} rows") from error
-        extra = item.custom_metadata
-        if extra is not None and END_MARK in extra:
-            promised = int(extra[END_MARK])
-            continue  # read on to the stream's own end, so that the writer never meets a closed pipe
-        rows += item.batch.num_rows
-        yield item.batch
+    with handle:
+        while True:
+            try:
+                item = reader.read_next_batch_with_custom_metadata()
+            except StopIteration:
+                break
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _cut(name, f"a damaged batch after {rows:,} rows") from error
+            extra = item.custom_metadata
+            if extra is not None and END_MARK in extra:
+                promised = int(extra[END_MARK])
+                continue  # read on to the stream's own end, so that the writer never meets a closed pipe
+            rows += item.batch.num_rows
+            yield item.batch
     if promised is None:
         raise _cut(name, f"no end mark after {rows:,} rows")
     if promised != rows:

@@ -108,6 +108,7 @@ class ScoreWriter:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
+        self._about = self._stack.enter_context(atomic(f"{self.prefix}.json"))  # renamed last: it tells all is there
         self._files = {}
         for key, ending in TRACKS.items():
             path = self._stack.enter_context(atomic(f"{self.prefix}.{ending}"))
@@ -127,8 +128,7 @@ class ScoreWriter:
 
     def __exit__(self, kind, error, trace):
         if kind is None:
-            with atomic(f"{self.prefix}.json") as path:
-                path.write_text(json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            self._about.write_text(json.dumps(self.about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         return self._stack.__exit__(kind, error, trace)
 
 
@@ -139,6 +139,8 @@ class ScoreTracks:
         self.prefix = str(prefix)
         self.inputs = {ending.removesuffix(".bw"): f"{self.prefix}.{ending}" for ending in TRACKS.values()}
         self._files = {key: BigWig(f"{self.prefix}.{ending}", contigs) for key, ending in TRACKS.items()}
+        beside = Path(f"{self.prefix}.json")
+        self.about = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
 
     def read(self, chrom: str, start: int, end: int, strand: str) -> tuple[np.ndarray, np.ndarray]:
         """(donor, acceptor) of [start, end), float32, genome orientation; NaN where the base model was not run."""

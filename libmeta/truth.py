@@ -107,12 +107,11 @@ class Truth:
         inside = gene >= 0
         self.sites_outside = int((~inside).sum())
         cell, pos, gene, site = cell[inside], pos[inside], gene[inside], site[inside]
-        key, card = np.unique(np.stack([cell, pos]), axis=1, return_inverse=True)
-        card = card.reshape(-1)
+        key, card = np.unique(cell * _ANY_LENGTH + pos, return_inverse=True)
         if len(np.unique(2 * card + site)) < len(card):
             raise MetaError(f"a site stands twice, {self.where}; make the table again with ms-labels")
-        n = key.shape[1]
-        self.cell, self.pos, self.gene = key[0], key[1], np.zeros(n, np.int64)
+        n = len(key)
+        self.cell, self.pos, self.gene = key // _ANY_LENGTH, key % _ANY_LENGTH, np.zeros(n, np.int64)
         self.gene[card] = gene
         self.state, self.tier = np.zeros((2, n), np.int8), np.full((2, n), -1, np.int8)
         self.state[site, card] = _states(table, site, inside, self.where)

@@ -57,11 +57,16 @@ def main(regions, modalities, labels, no_labels, only, min_score, dinucleotide, 
     meta = streams.metadata(
         form.name,
         form.version,
-        streams.step("ms-features", arguments(), files, read.upstream),
+        streams.step(
+            "ms-features",
+            arguments(),
+            files,
+            (*read.upstream, *(s.about.get("provenance", []) for s in sources.base_scores.values())),
+        ),
         modalities={"present": list(readers), "absent": absent},
         sampling=vars(sampling),
         recipe=index.recipe if index else None,
-        base_models=list(sources.base_scores),
+        base_models=[{"name": n, **s.about.get("model", {})} for n, s in sources.base_scores.items()],
         regions_bp=bases,
     )
     schema_out = features.arrow_schema(readers, index is not None).with_metadata(meta)

@@ -1,0 +1,157 @@
+"""RNA-seq junction evidence of the position: 12 columns. A feature for M2; the target of M3, and then never a feature."""
+
+import numpy as np
+
+from libmeta.modalities import Absent
+from libmeta.schema import Column
+
+NAME = "junction"
+DOC = (
+    "From [modalities.junction] files = {tissue = junction file} and/or psi = exon x tissue table. Strands, and the donor "
+    "and the acceptor side of a position, are kept apart: a position takes the side with more evidence."
+)
+_READS = "no junction file, or none of this contig"
+_PSI = "not measured"
+
+
+def _column(name: str, doc: str, missing: str, unit: str = "", low: float | None = 0, high: float | None = None) -> Column:
+    return Column(f"junction_{name}", "float32", doc, "feature", unit=unit, min=low, max=high, missing=missing)
+
+
+COLUMNS = (
+    _column("log1p", "ln(1 + reads over tissues and partners)", _READS, "ln reads"),
+    _column("has_support", "1 if any tissue has min_support reads, or (PSI table only) PSI >= 0.05", _READS, high=1),
+    _column("n_partners", "distinct sites at the other end of its introns", _READS),
+    _column("max_reads", "reads of its strongest intron, over tissues", _READS, "reads"),
+    _column("entropy", "Shannon entropy of its reads over partners", _READS, "bits"),
+    _column("is_annotated", "1 if a source calls an intron of it annotated", "no intron there, or no source tells", high=1),
+    _column("tissue_breadth", "tissues with min_support reads, or (PSI table only) PSI > 0.1", _READS, "tissues"),
+    _column("tissue_max", "reads in the tissue that has most", _READS, "reads"),
+    _column("tissue_mean", "mean reads over tissues", _READS, "reads"),
+    _column("tissue_variance", "variance of the reads over tissues (population)", _READS, "reads squared"),
+    _column("psi", "usage among competing introns, tissues pooled; or (PSI table only) mean over tissues", _PSI, "PSI", 0, 1),
+    _column("psi_variance", "variance of PSI over tissues (population)", _PSI, "PSI squared", 0, 1),
+)
+_FROM_READS = {
+    "junction_max_reads": "max_reads", "junction_n_partners": "partners", "junction_entropy": "entropy",
+    "junction_tissue_breadth": "tissue_breadth", "junction_tissue_max": "tissue_max",
+    "junction_tissue_mean": "tissue_mean", "junction_tissue_variance": "tissue_variance",
+}  # fmt: skip
+_PSI_SUPPORT = 0.05
+
+
+class Reader:
+    """Junctions and PSI are read one contig at a time."""
+
+    def __init__(self, sources, named: dict):
+        self.sources, self.named, self.columns = sources, named, COLUMNS
+        self.inputs = {f"files.{k}": v for k, v in named.get("files", {}).items()}
+        if "psi" in named:
+            self.inputs["psi"] = named["psi"]
+        self._chrom, self._reads, self._psi = None, None, None
+
+    def _load(self, chrom: str) -> None:
+        from libmeta import psi
+        from libmeta.junctions import load, site_support
+
+        genome = self.sources.genome
+        self._chrom, self._reads, self._psi = chrom, None, None
+        if "files" in self.named:
+            self._reads = _by_site(site_support(load(self.named["files"], genome, only={chrom})), chrom)
+        if "psi" in self.named:
+            self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)
+
+    def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
+        if window.chrom != self._chrom:
+            self._load(window.chrom)
+        out = {c.name: np.full(len(positions), np.nan) for c in COLUMNS}
+        if self._reads is not None:
+            self._from_reads(window, positions, out)
+        if self._psi is not None:
+            self._from_psi(window, positions, out)
+        return {k: v.astype(np.float32) for k, v in out.items()}
+
+    def _from_reads(self, window, positions: np.ndarray, out: dict) -> None:
+        sites = self._reads[window.strand]
+        row, hit = _best_row(sites, positions, "reads")
+        for name, theirs in _FROM_READS.items():
+            out[name] = np.where(hit, sites[theirs][row], 0.0)
+        out["junction_log1p"] = np.log1p(np.where(hit, sites["reads"][row], 0.0))
+        out["junction_has_support"] = (out["junction_tissue_breadth"] > 0).astype(float)
+        for name, theirs in (("is_annotated",) * 2, ("psi",) * 2, ("psi_variance",) * 2):
+            out[f"junction_{name}"] = np.where(hit, sites[theirs][row], np.nan)
+
+    def _from_psi(self, window, positions: np.ndarray, out: dict) -> None:
+        sites = self._psi[window.strand]
+        row, hit = _best_row(sites, positions, "psi_max")
+        hit &= np.isfinite(sites["psi_max"][row]) if len(sites["pos"]) else False
+        measured = hit.copy()
+        if self.sources.labels is not None:
+            measured |= self.sources.labels.measured(window.chrom, window.strand, positions)
+        values = {
+            "junction_has_support": sites["psi_max"][row] >= _PSI_SUPPORT,
+            "junction_tissue_breadth": sites["breadth"][row],
+        }
+        for name, value in values.items():  # beside junction files the reads decide
+            filled = np.where(hit, value, np.where(measured, 0.0, np.nan))
+            out[name] = np.where(np.isnan(out[name]), filled, out[name])
+        for name, theirs in (("junction_psi", "psi_mean"), ("junction_psi_variance", "psi_variance")):
+            out[name] = np.where(np.isnan(out[name]) & hit, sites[theirs][row], out[name])
+
+
+def _best_row(sites: dict, positions: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray]:
+    """(row of the site at each position, whether there is one); of a donor and an acceptor the one with more `by`.
+
+    Rows are sorted by position, then `by`; an empty table has one row that is never hit.
+    """
+    row = np.searchsorted(sites["pos"], positions, side="right") - 1
+    row = np.clip(row, 0, None)
+    return row, sites["pos"][row] == positions
+
+
+def _sorted(columns: dict[str, np.ndarray], by: str) -> dict[str, np.ndarray]:
+    if not len(columns["pos"]):
+        return {k: np.array([-1 if k == "pos" else np.nan]) for k in columns}
+    order = np.lexsort((np.nan_to_num(columns[by], nan=-1), columns["pos"]))
+    return {k: v[order] for k, v in columns.items()}
+
+
+def _by_site(table, chrom: str) -> dict[str, dict]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = {}
+    for strand in "+-":
+        part = table.filter(pc.and_(pc.equal(table["chrom"], chrom), pc.equal(table["strand"], strand)))
+        names = {"reads", "is_annotated", "psi", "psi_variance", *_FROM_READS.values()}
+        columns = {n: part[n].cast(pa.float64()).to_numpy(zero_copy_only=False) for n in names}
+        out[strand] = _sorted({"pos": part["pos"].to_numpy(), **columns}, "reads")
+    return out
+
+
+def _psi_by_site(found, genome, chrom: str) -> dict[str, dict]:
+    from libmeta import dinucleotides
+    from libmeta.introns import unpack
+
+    index, pos, sign, _ = unpack(found.keys)
+    # the outer ends of first and last exons are ends of transcripts, not sites: the dinucleotide beside them tells
+    fits, _ = dinucleotides.fits(dinucleotides.beside(genome, found.keys), found.keys)
+    out = {}
+    for strand, value in (("+", 1), ("-", -1)):
+        rows = (index == genome.contigs.order[chrom]) & (sign == value) & fits
+        columns = {
+            "pos": pos[rows],
+            "psi_max": found.maximum[rows],
+            "psi_mean": found.mean[rows],
+            "psi_variance": found.variance[rows],
+            "breadth": found.breadth[rows].astype(float),
+        }
+        out[strand] = _sorted(columns, "psi_max")
+    return out
+
+
+def open_source(sources) -> Reader:
+    named = sources.config.modality(NAME)
+    if not {"files", "psi"} & set(named):
+        raise Absent("no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ...")
+    return Reader(sources, named)

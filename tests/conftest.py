@@ -1,0 +1,73 @@
+"""Fixtures: run a tool as users do, the real piece of chr15, a tiny synthetic genome."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
+
+
+def tool(name: str) -> list[str]:
+    """The command line of a tool as installed beside this Python."""
+    return [str(Path(sys.executable).with_name(name))]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """run("ms-x", *arguments) in a fresh folder -> CompletedProcess; checks the exit code (code=0) and, where `says` is
+    given, that standard error is one line that holds it."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *arguments, code=0, says=None, stdin=None, env=None):
+        done = subprocess.run(
+            [*tool(name), *map(str, arguments)], input=stdin, capture_output=True, timeout=300,
+            env={**os.environ, "MPLBACKEND": "Agg", **(env or {})},
+        )  # fmt: skip
+        told = done.stderr.decode()
+        assert done.returncode == code, told
+        if says is not None:
+            errors = [line for line in told.splitlines() if line.startswith(f"{name}: error: ")]
+            assert len(errors) == 1, told
+            assert says in errors[0], told
+            assert "Traceback" not in told, told
+        return done
+
+    return call
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """shell("ms-a | ms-b", code=0) through bash with pipefail, the tools on PATH."""
+    monkeypatch.chdir(tmp_path)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def call(line, code=0, **extra):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=300, env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL, **extra,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr.decode()
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def piece() -> Path:
+    """Folder of the real piece of chr15."""
+    return DATA
+
+
+def write_fasta(path: Path, sequences: dict[str, str], width: int = 60) -> Path:
+    lines = [f">{n}\n" + "\n".join(s[i : i + width] for i in range(0, len(s), width)) for n, s in sequences.items()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def random_sequence(length: int, seed: int = 1, letters: str = "ACGT") -> str:
+    return "".join(np.random.default_rng(seed).choice(list(letters), length))

@@ -3,6 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,11 @@ from libmeta import gff
 from libmeta.contigs import Contigs, plain_name
 from libmeta.errors import MetaError
 from libmeta.introns import flanking_sites
-from libmeta.lines import reading
+from libmeta.lines import head, reading
 
 log = logging.getLogger("libmeta")
 
-_SNIFFED = 1 << 16
-_REGION = re.compile(rb"^##sequence-region\s+(\S+)\s+1\s+(\d+)", re.M)
+_REGION = re.compile(rb"##sequence-region\s+(\S+)\s+1\s+(\d+)")
 _TRANSCRIPT_BITS = 40
 
 
@@ -100,10 +100,10 @@ def read(path: str | Path, contigs: Contigs, only: set[str] | None = None) -> An
     where = str(path)
     builder = gff.Builder(contigs, where, None if only is None else frozenset(only))
     with reading(path) as handle:
-        head = handle.peek(_SNIFFED)
-        names = gff.sniff(head, where)(builder, enumerate(handle, 1))
+        first = head(handle)
+        names = gff.sniff(first, where)(builder, enumerate(chain(first, handle), 1))
     if builder.seen:
-        lengths = {m[1].decode(): int(m[2]) for m in _REGION.finditer(head)}
+        lengths = {m[1].decode(): int(m[2]) for line in first if (m := _REGION.match(line))}
         seen = {n.decode("utf-8", "replace") for n in builder.seen}
         # the mitochondrion of UCSC's hg19 has another length than everybody else's: no reason to stop
         contigs.match({n: None if plain_name(n) == "M" else lengths.get(n) for n in seen}, where)

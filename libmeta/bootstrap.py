@@ -1,7 +1,7 @@
 """Paired gene bootstrap of average precision: weights per gene and coarse score bin, resampled by gene.
 
-Genes are drawn with replacement, the same draw for base and meta. The coarse bins (16 to a factor of two in the odds)
-serve for the spread only: each draw is shifted by what they do to the point estimate.
+Genes are drawn with replacement, the same draw for base and meta. The coarse bins (16 to a factor of two in
+the odds) serve for the spread only: each draw is shifted by what they do to the point estimate.
 """
 
 import numpy as np
@@ -65,7 +65,9 @@ def _sum(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def positive_matrix(gene: np.ndarray, score: np.ndarray, weight: np.ndarray, genes: int) -> sparse.csr_matrix:
-    """Weights of positives as a sparse matrix (COARSE_BINS, genes), from gene number, score and weight, each (n,)."""
+    """Weights of positives as a sparse matrix (COARSE_BINS, genes), from gene number, score and weight, each
+    (n,).
+    """
     bins = bin_of(score) >> COARSE_SHIFT
     return sparse.csr_matrix((weight.astype(np.float64), (bins, gene)), (COARSE_BINS, genes))
 
@@ -89,7 +91,7 @@ def draw_average_precision(positive: np.ndarray, negative: np.ndarray) -> np.nda
 
 
 def shifted(draws: np.ndarray, point: float) -> np.ndarray:
-    """Draws (1 + n,) without the first, moved by what the coarse bins do to the point estimate (the first)."""
+    """Draws (1 + n,) without the first, moved by what coarse bins do to the point estimate (the first)."""
     return draws[1:] - draws[0] + point
 
 

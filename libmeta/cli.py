@@ -25,12 +25,18 @@ __all__ = [
 
 log = logging.getLogger("libmeta")
 
-output = option("-o", "--output", default="-", show_default=True, metavar="FILE", help="Where to write; - is stdout.")
+output = option(
+    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where to write; - is stdout."
+)
 config = option("--config", metavar="TOML", help="Sources [default: ./ms.toml, or $MS_CONFIG].")
 genome = option("--genome", metavar="FASTA", help="Genome, plain or bgzipped [default: from ms.toml].")
 threads = option("--threads", type=IntRange(1), help="CPU threads [default: all that this process may use].")
-device = option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-batch_size = option("--batch-size", type=IntRange(1), default=65536, show_default=True, help="Rows in one batch.")
+device = option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
+)
+batch_size = option(
+    "--batch-size", type=IntRange(1), default=65536, show_default=True, help="Rows in one batch."
+)
 seed = option("--seed", type=IntRange(0), default=1, show_default=True, help="The one seed of all chance.")
 
 
@@ -84,7 +90,9 @@ def _talk(name: str, quiet: bool, verbose: int) -> None:
 
 
 def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
-    traces = any(a.startswith("-vv") or a == "--verbose" for a in (argv if argv is not None else sys.argv[1:]))
+    traces = any(
+        a.startswith("-vv") or a == "--verbose" for a in (argv if argv is not None else sys.argv[1:])
+    )
 
     def fail(message: str, code: int) -> None:
         click.echo(f"{name}: error: {message}", err=True)
@@ -95,7 +103,9 @@ def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
         if traces:
             sys.__excepthook__(kind, error, trace)
         text = " ".join(str(error).split())
-        click.echo(f"{name}: error: unexpected {kind.__name__}: {text}; run again with -vv and report it", err=True)
+        click.echo(
+            f"{name}: error: unexpected {kind.__name__}: {text}; run again with -vv and report it", err=True
+        )
 
     sys.excepthook = unexpected
     # a polite kill cleans up like Ctrl-C does: temporary files go, atomic outputs never appear
@@ -165,7 +175,9 @@ class progress:
         if log.isEnabledFor(logging.INFO) and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, unit=self.unit, desc=self.label, unit_scale=True, file=sys.stderr)
+            self.bar = tqdm(
+                total=self.total, unit=self.unit, desc=self.label, unit_scale=True, file=sys.stderr
+            )
         return self
 
     def update(self, n: float) -> None:

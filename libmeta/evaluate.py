@@ -1,8 +1,9 @@
 """Scored rows against the truth: one pass, in pieces, in memory that does not grow with the rows.
 
-Sites keep their own scores (there are few); all other positions of the scope are negatives and go into histograms
-(`histograms.Scores`) and counts per gene (`bootstrap.GeneCounts`). Each class is judged by itself: a position that is donor
-and acceptor is a positive of both, a donor is a negative among acceptors, a masked donor leaves the donors only.
+Sites keep their own scores (there are few); all other positions of the scope are negatives and go into
+histograms (`histograms.Scores`) and counts per gene (`bootstrap.GeneCounts`). Each class is judged by itself:
+a position that is donor and acceptor is a positive of both, a donor is a negative among acceptors, a masked
+donor leaves the donors only.
 """
 
 from dataclasses import dataclass
@@ -41,9 +42,10 @@ class Evaluation:
 
     compared: rows hold base scores too. peaks: keep rows with a notable score for pictures.
 
-    Filled by add(): counts; negatives[class, model] (Scores by cell) and uncertain[class, model] (the same, of positions that
-    the base model is unsure of), genes and genes_uncertain (GeneCounts); of the sites of truth, by number: seen bool (n,),
-    weight (n,), score float32 (4, n) as in Rows, dropped bool (n,): no base score.
+    Filled by add(): counts; negatives[class, model] (Scores by cell) and uncertain[class, model] (the same,
+    of positions that the base model is unsure of), genes and genes_uncertain (GeneCounts); of the sites of
+    truth, by number: seen bool (n,), weight (n,), score float32 (4, n) as in Rows, dropped bool (n,): no base
+    score.
     """
 
     def __init__(self, truth: Truth, compared: bool, peaks: bool = False, exact_rows: int = EXACT_ROWS):
@@ -51,9 +53,8 @@ class Evaluation:
         self.models = MODELS if compared else MODELS[:1]
         self.counts = Counts()
         stacks = [(site, model) for site in SITES for model in self.models]
-        cells = 2 * len(truth.names)
-        self.negatives = {s: Scores(cells, exact_rows) for s in stacks}
-        self.uncertain = {s: Scores(1, exact_rows) for s in stacks} if compared else {}
+        self.negatives = {s: Scores(exact_rows) for s in stacks}
+        self.uncertain = {s: Scores(exact_rows) for s in stacks} if compared else {}
         self.genes = {s: GeneCounts() for s in stacks}
         self.genes_uncertain = {s: GeneCounts() for s in self.uncertain}
         n = len(truth.pos)
@@ -61,12 +62,16 @@ class Evaluation:
         self.score = np.zeros((2 * len(self.models), n), np.float32)
         self.scored_genes = np.zeros(len(truth.genes), bool)
         self.peaks: list[Rows] | None = [] if peaks else None
-        self._marks: dict[int, np.ndarray] = {}  # one bit for every position of the scope that has been scored
+        self._marks: dict[
+            int, np.ndarray
+        ] = {}  # one bit for every position of the scope that has been scored
 
-    # ---- rows in ----------------------------------------------------------------------------------------------------
+    # ---- rows in -----------------------------------------------------------------------------------------
 
     def add(self, rows: Rows) -> None:
-        """Take in rows of one cell. Raises MetaError for a score that is not in [0, 1] and for a position met twice."""
+        """Take in rows of one cell. Raises MetaError for a score that is not in [0, 1] and for a position met
+        twice.
+        """
         n = len(rows.pos)
         self.counts.rows += n
         segments = self.truth.segments.get(rows.cell)
@@ -100,7 +105,8 @@ class Evaluation:
                 site, at = np.argwhere(wrong)[0]
                 where = self._where(cell, pos[at])
                 raise MetaError(
-                    f"{whose} {SITES[site]} score {values[site, at]} is no probability, {where}; make the scores again"
+                    f"{whose} {SITES[site]} score {values[site, at]} is no probability, {where}; make the "
+                    f"scores again"
                 )
 
     def _where(self, cell: int, pos: int) -> str:
@@ -108,7 +114,9 @@ class Evaluation:
         return f"{chrom}:{pos + 1}:{strand}"
 
     def _mark(self, cell: int, offset: np.ndarray, pos: np.ndarray) -> None:
-        """Set the bit of every position; one that is set already was met before. Positions ascend, offsets too."""
+        """Set the bit of every position; one that is set already was met before. Positions ascend, offsets
+        too.
+        """
         marks = self._marks.get(cell)
         if marks is None:
             marks = self._marks[cell] = np.zeros((self.truth.segments[cell].size + 7) // 8, np.uint8)
@@ -123,9 +131,13 @@ class Evaluation:
         marks[places] |= bits
 
     def _duplicate(self, cell: int, pos: int) -> MetaError:
-        return MetaError(f"a position stands twice in the scores, {self._where(cell, pos)}; keep one row of each")
+        return MetaError(
+            f"a position stands twice in the scores, {self._where(cell, pos)}; keep one row of each"
+        )
 
-    def _score(self, cell: int, pos: np.ndarray, weight: np.ndarray, scores: np.ndarray, gene: np.ndarray) -> None:
+    def _score(
+        self, cell: int, pos: np.ndarray, weight: np.ndarray, scores: np.ndarray, gene: np.ndarray
+    ) -> None:
         first = self.truth.cards(cell)
         low, high = first.start + np.searchsorted(self.truth.pos[first], (pos[0], pos[-1] + 1))
         at = np.searchsorted(pos, self.truth.pos[low:high])
@@ -164,7 +176,7 @@ class Evaluation:
         if len(high):
             self.peaks.append(Rows(cell, pos[high], weight[high], scores[:, high]))
 
-    # ---- pieces together --------------------------------------------------------------------------------------------
+    # ---- pieces together ---------------------------------------------------------------------------------
 
     def merge(self, other: "Evaluation") -> None:
         """Take in another piece of the same evaluation (same Truth); a position in both is an error."""
@@ -172,7 +184,9 @@ class Evaluation:
             mine = self._marks.setdefault(cell, np.zeros_like(marks))
             if np.any(mine & marks):
                 chrom, strand = self.truth.cell_name(cell)
-                raise MetaError(f"positions stand in both pieces, {chrom} strand {strand}; keep one row of each")
+                raise MetaError(
+                    f"positions stand in both pieces, {chrom} strand {strand}; keep one row of each"
+                )
             mine |= marks
         self.counts.merge(other.counts)
         for mine, theirs in (
@@ -191,15 +205,19 @@ class Evaluation:
         if self.peaks is not None:
             self.peaks += other.peaks or []
 
-    # ---- sites ------------------------------------------------------------------------------------------------------
+    # ---- sites -------------------------------------------------------------------------------------------
 
     def positives(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of class i: numbers of its positives, weights (n,), scores (models, n); a site without a row has score 0.
+        """Of class i: numbers of its positives, weights (n,), scores (models, n); a site without a row has
+        score 0.
 
-        A sampled site may stand for others (weight above 1): sites without a row count only as far as the weights of
-        the scored ones do not stand for them already. Sites that the base model did not score are left out.
+        A sampled site may stand for others (weight above 1): sites without a row count only as far as the
+        weights of the scored ones do not stand for them already. Sites that the base model did not score are
+        left out.
         """
-        chosen = np.flatnonzero((self.truth.state[i] > NEGATIVE) & (self.truth.state[i] != MASKED) & ~self.dropped)
+        chosen = np.flatnonzero(
+            (self.truth.state[i] > NEGATIVE) & (self.truth.state[i] != MASKED) & ~self.dropped
+        )
         seen = self.seen[chosen]
         lacking = int((~seen).sum())
         weight = np.where(seen, self.weight[chosen], 0.0)
@@ -208,7 +226,9 @@ class Evaluation:
         return chosen, weight, self.score[i::2, chosen]
 
     def site_counts(self, i: int) -> dict[str, int | float]:
-        """Of class i: sites in the scope, with a row, without, taken for missed, left out as masked or without base score."""
+        """Of class i: sites in the scope, with a row, without, taken for missed, left out as masked or
+        without base score.
+        """
         state = self.truth.state[i]
         chosen, weight, _ = self.positives(i)
         positive = (state != NEGATIVE) & (state != MASKED)

@@ -1,4 +1,6 @@
-"""The metrics document as text: a fixed-width table base versus refined, and a MultiQC custom-content section."""
+"""The metrics document as text: a fixed-width table base versus refined, and a MultiQC custom-content
+section.
+"""
 
 from libmeta.truth import SITES
 
@@ -33,7 +35,9 @@ def _at(entry: dict, *path):
 
 
 def headline(metrics: dict) -> list[dict]:
-    """Rows of the headline table: label, class, base, meta, change (text each; base and change "" without a base model)."""
+    """Rows of the headline table: label, class, base, meta, change (text each; base and change "" without a
+    base model).
+    """
     rows = []
     overall = metrics["overall"]
 
@@ -46,9 +50,7 @@ def headline(metrics: dict) -> list[dict]:
             told = f"{meta - base:+.4f}" if change == "difference" else ""
         if change == "percent" and base:
             told = percent(100 * (meta - base) / base)
-        rows.append(
-            {"label": label, "class": name, "base": form(base), "meta": form(meta), "change": told}
-        )
+        rows.append({"label": label, "class": name, "base": form(base), "meta": form(meta), "change": told})
 
     for name in (*SITES, "macro"):
         add("AP", name, ("ap",))
@@ -64,7 +66,11 @@ def headline(metrics: dict) -> list[dict]:
     for what in ("fn", "fp"):
         for name in SITES:
             add(f"{what.upper()} at 0.5", name, ("threshold_0.5", what), count, "percent")
-    for label, key in (("ECE", "ece"), ("ECE of scores >= 0.01", "ece_of_scores_from_0.01"), ("Brier", "brier")):
+    for label, key in (
+        ("ECE", "ece"),
+        ("ECE of scores >= 0.01", "ece_of_scores_from_0.01"),
+        ("Brier", "brier"),
+    ):
         for name in SITES:
             add(label, name, (key,), lambda v: "-" if v is None else f"{v:.2e}", "percent")
     return rows
@@ -89,20 +95,35 @@ def prevalence_line(metrics: dict) -> str:
         entry = metrics["overall"][name]
         share = entry.get("prevalence")
         told.append(f"{entry['positives']:,} {name}s" + (f" (prevalence {share:.2e})" if share else ""))
-    return f"{', '.join(told)}; {metrics['counts']['rows_in_scope']:,} rows in {metrics['counts']['scored_genes']:,} genes"
+    counts = metrics["counts"]
+    return f"{', '.join(told)}; {counts['rows_in_scope']:,} rows in {counts['scored_genes']:,} genes"
 
 
 def text_table(metrics: dict) -> str:
-    """The document as a fixed-width table for a terminal, base versus refined, with the verdicts of the strata."""
+    """The document as a fixed-width table for a terminal, base versus refined, with the verdicts of the
+    strata.
+    """
     both = "base" in metrics["models"]
     lines = [prevalence_line(metrics), ""]
-    head = f"{'':31}{'':10}" + (f"{'base':>12}" if both else "") + f"{'refined':>12}" + (f"{'change':>12}" if both else "")
+    head = (
+        f"{'':31}{'':10}"
+        + (f"{'base':>12}" if both else "")
+        + f"{'refined':>12}"
+        + (f"{'change':>12}" if both else "")
+    )
     lines.append(head)
     for row in headline(metrics):
-        line = f"{row['label']:31}{row['class']:10}" + (f"{row['base']:>12}" if both else "") + f"{row['meta']:>12}"
+        line = (
+            f"{row['label']:31}{row['class']:10}"
+            + (f"{row['base']:>12}" if both else "")
+            + f"{row['meta']:>12}"
+        )
         lines.append((line + (f"{row['change']:>12}" if both else "")).rstrip())
     if both:
-        lines += ["", f"{'macro AP by stratum':41}{'base':>12}{'refined':>12}{'change':>12}  never below base?"]
+        lines += [
+            "",
+            f"{'macro AP by stratum':41}{'base':>12}{'refined':>12}{'change':>12}  never below base?",
+        ]
         lines += [_stratum_line(s) for s in [metrics["overall"], *metrics["strata"]]]
     if metrics["warnings"]:
         lines += ["", *(f"warning: {w}" for w in metrics["warnings"])]
@@ -131,10 +152,16 @@ def multiqc(metrics: dict, sample: str) -> dict:
         values[f"ap_{name}_change"] = _at(metrics, "overall", name, "difference", "ap")
     for name in SITES:
         values[f"top_k_{name}"] = _at(metrics, "overall", name, "meta", "top_k", "1")
-        values[f"fn_reduction_{name}"] = _at(metrics, "overall", name, "common", "same_precision", "fn_reduction_percent")
-        values[f"fp_reduction_{name}"] = _at(metrics, "overall", name, "common", "same_recall", "fp_reduction_percent")
+        values[f"fn_reduction_{name}"] = _at(
+            metrics, "overall", name, "common", "same_precision", "fn_reduction_percent"
+        )
+        values[f"fp_reduction_{name}"] = _at(
+            metrics, "overall", name, "common", "same_recall", "fp_reduction_percent"
+        )
     values = {k: v for k, v in values.items() if v is not None}
-    headers = {k: {"title": _title(k), "format": "{:,.4f}" if "reduction" not in k else "{:,.1f}"} for k in values}
+    headers = {
+        k: {"title": _title(k), "format": "{:,.4f}" if "reduction" not in k else "{:,.1f}"} for k in values
+    }
     return {
         "id": "ms_eval",
         "section_name": "ms-eval",

@@ -81,7 +81,9 @@ def columns(readers: dict, labelled: bool) -> list[schema.Column]:
     """Columns of the stream: key, weight, labels if there are any, then the columns of each modality."""
     fixed = [c for c in schema.load("features").columns if labelled or not c.optional]
     further = [
-        schema.Column(f"{name}.{c.name}", c.type, c.doc, c.role, name, c.unit, c.min, c.max, c.values, c.missing)
+        schema.Column(
+            f"{name}.{c.name}", c.type, c.doc, c.role, name, c.unit, c.min, c.max, c.values, c.missing
+        )
         for name, reader in readers.items()
         for c in reader.columns
     ]
@@ -127,14 +129,20 @@ def _part(sources: Sources, readers: dict, region: Region, sampling: Sampling) -
     positions, weights = draw(sampling, window, codes, score, sites)
     if not len(positions):
         return None
-    arrays = {"chrom": [region.chrom] * len(positions), "pos": positions, "strand": [region.strand] * len(positions)}
+    arrays = {
+        "chrom": [region.chrom] * len(positions),
+        "pos": positions,
+        "strand": [region.strand] * len(positions),
+    }
     arrays["weight"] = weights
     if sources.labels is not None:
         arrays |= _labels(sources, region, positions)
     for name, reader in readers.items():
         arrays |= {f"{name}.{k}": v for k, v in reader.read(window, positions).items()}
     form = arrow_schema(readers, sources.labels is not None)
-    return pa.RecordBatch.from_arrays([pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form
+    )
 
 
 def _labels(sources: Sources, region: Region, positions: np.ndarray) -> dict:

@@ -1,7 +1,7 @@
 """Figures of the evaluation page as inline SVG: text stays text, colours are the page's CSS variables.
 
-matplotlib writes colours as numbers; each colour here is a stand-in that _svg() turns into a variable of the page, so that
-one picture serves light and dark.
+matplotlib writes colours as numbers; each colour here is a stand-in that _svg() turns into a variable of the
+page, so that one picture serves light and dark.
 """
 
 import io
@@ -10,16 +10,17 @@ import re
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.figure import Figure
 
-from libmeta.truth import SITES  # noqa: E402
+from libmeta.truth import SITES
 
 INK, FAINT, BASE, META, GOOD, BAD = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 _VARIABLES = {INK: "ink", FAINT: "faint", BASE: "base", META: "meta", GOOD: "good", BAD: "bad"}
 LOOK = {"base": (BASE, "--", "base", "s"), "meta": (META, "-", "refined", "o")}
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "ms-eval", "font.size": 10, "font.family": "sans-serif",
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT,
+    "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold",
     "legend.frameon": False, "axes.titlelocation": "left", "xtick.major.size": 3, "ytick.major.size": 3,
 }  # fmt: skip
@@ -68,7 +69,14 @@ def precision_recall(metrics: dict) -> str:
                 continue
             entry = metrics["overall"][site][model]
             found = drawn["precision_recall"]
-            axis.plot(found["recall"], found["precision"], dashes, color=colour, lw=2, label=f"{name}, AP {entry['ap']:.4f}")
+            axis.plot(
+                found["recall"],
+                found["precision"],
+                dashes,
+                color=colour,
+                lw=2,
+                label=f"{name}, AP {entry['ap']:.4f}",
+            )
             point = entry["threshold_0.5"]
             if point["precision"] is not None:
                 axis.plot([point["recall"]], [point["precision"]], mark, color=colour, ms=6, clip_on=False)
@@ -116,7 +124,9 @@ def site_scores(metrics: dict) -> str:
 
 @_drawn
 def forest(metrics: dict) -> str:
-    """Differences of AP, refined minus base, with 95 % intervals, by stratum and class; '' where there is none."""
+    """Differences of AP, refined minus base, with 95 % intervals, by stratum and class; '' where there is
+    none.
+    """
     rows = []
     for stratum in [metrics["overall"], *metrics["strata"]]:
         for site in (*SITES, "macro") if stratum["by"] == "overall" else SITES:
@@ -144,8 +154,8 @@ def forest(metrics: dict) -> str:
 def locus(window: dict) -> str:
     """Donor sticks up, acceptor sticks down, one track per model; annotated sites and genes below.
 
-    window: start, end (0-based half-open), tracks {model: [(pos, donor, acceptor), ...]}, sites [(pos, site, strand, masked)],
-    genes [(start, end, name, strand)], mark: a position to point out, or None.
+    window: start, end (0-based half-open), tracks {model: [(pos, donor, acceptor), ...]}, sites [(pos, site,
+    strand, masked)], genes [(start, end, name, strand)], mark: a position to point out, or None.
     """
     tracks, genes = window["tracks"], window["genes"]
     heights = [2.2] * len(tracks) + [0.75 + 0.24 * min(len(genes), 4)]
@@ -161,7 +171,9 @@ def locus(window: dict) -> str:
         axis.set(ylim=(-1.08, 1.08), ylabel=name)
         axis.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "", "0", "", "1"])
         for y, text in ((0.9, "donor"), (-0.9, "acceptor")):
-            axis.text(0.004, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=8.5, alpha=0.75)
+            axis.text(
+                0.004, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=8.5, alpha=0.75
+            )
     _annotation(axes[-1], window)
     axes[-1].set_xlim(window["start"] + 0.5, window["end"] + 0.5)
     axes[-1].xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
@@ -178,7 +190,13 @@ def _annotation(axis, window: dict) -> None:
         low, high = max(start + 1, window["start"]), min(end, window["end"])
         axis.plot([low, high], [-1.0 - i] * 2, color=INK, lw=3, solid_capstyle="butt", alpha=0.45)
         arrow = "→" if strand == "+" else "←"
-        axis.annotate(f"{name} {arrow}", (max(low, window["start"]), -1.0 - i), (3, 2), textcoords="offset points", fontsize=8.5)
+        axis.annotate(
+            f"{name} {arrow}",
+            (max(low, window["start"]), -1.0 - i),
+            (3, 2),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
     axis.set(ylim=(-0.9 - max(1, min(len(window["genes"]), 4)), 0.7))
     axis.set_yticks([0], ["sites"])
     axis.tick_params(axis="y", length=0)

@@ -295,9 +295,9 @@ def read_gene_table(builder: Builder, lines: Lines) -> dict[str, Names]:
 # ---- which one ------------------------------------------------------------------------------------------------------
 
 
-def sniff(head: bytes, where: str) -> Callable[[Builder, Lines], dict[str, Names]]:
-    """The reader for a file, from its first bytes."""
-    for line in head.splitlines():
+def sniff(head: list[bytes], where: str) -> Callable[[Builder, Lines], dict[str, Names]]:
+    """The reader for a file, from its first lines (see lines.head)."""
+    for line in head:
         if line.startswith(b"##gff-version"):
             if line.split()[1:2] and line.split()[1][:1] == b"3":
                 return read_gff3
@@ -306,7 +306,7 @@ def sniff(head: bytes, where: str) -> Callable[[Builder, Lines], dict[str, Names
             return read_gene_table
         if not line.strip() or line.startswith(b"#"):
             continue
-        columns = line.split(b"\t")
+        columns = line.rstrip(b"\r\n").split(b"\t")
         if len(columns) == 7 and columns[2] in (b"+", b"-"):
             return read_gene_table
         if len(columns) == 9 and re.match(rb"\s*[^\s=;\"]+=", columns[8]):

@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from libmeta.errors import CUT_SHORT, MetaError
-from libmeta.lines import reading
+from libmeta.lines import head, reading
 from libmeta.streams import PARQUET_MAGIC, open_table
 
 UNTOLD = -1  # unique reads, overhang, annotated: the source does not tell
 _STRANDS = {b"+": 1, b"-": -1, b".": 0, b"?": 0, b"*": 0, b"": 0, b"1": 1, b"2": -1, b"0": 0}
 _GCT_NAME = re.compile(r"^(.+?)[_:](\d+)[_-](\d+)(?:[_:]([+-]))?$")
-_SNIFFED = 1 << 16
+_NOT_DATA = (b"#", b"track", b"browser")
 
 
 @dataclass
@@ -72,7 +73,7 @@ class _Rows:
         annotated=UNTOLD,
         tissue="",
     ):
-        if not 0 <= start < end:
+        if not 1 <= start < end:  # a base of the exon before it is needed
             raise self.bad(number, f"intron {start}-{end} (0-based) is empty or starts before its contig")
         if reads < 0:
             raise self.bad(number, f"{reads} reads")
@@ -110,14 +111,15 @@ def read(path: str | Path, tissue: str | None = None) -> Raw:
     path = Path(path)
     name = tissue or _stem(path)
     with reading(path) as handle:
-        head = handle.peek(_SNIFFED)[:_SNIFFED]
-        if head[:4] == PARQUET_MAGIC:
+        start = handle.peek(4)[:4]
+        if start == PARQUET_MAGIC:
             raw = _read_table(path)
-        elif head.startswith(b"#1."):
+        elif start.startswith(b"#1."):
             raw = _read_gct(handle, str(path))
         else:
             rows = _Rows(str(path))
-            _sniff(head, str(path))(rows, _data_lines(handle))
+            first = head(handle, _NOT_DATA)
+            _sniff(first, str(path))(rows, _data_lines(chain(first, handle)))
             raw = rows.raw(name)
     if not len(raw.start):
         raise MetaError(f"no junctions, {path}; give a file with at least one")
@@ -136,12 +138,12 @@ def _stem(path: Path) -> str:
 
 def _data_lines(handle) -> Iterator[tuple[int, list[bytes]]]:
     for number, line in enumerate(handle, 1):
-        if line[:1] not in b"#\r\n" and not line.startswith((b"track", b"browser")):
+        if line.strip() and not line.startswith(_NOT_DATA):
             yield number, line.rstrip(b"\r\n").split(b"\t")
 
 
-def _sniff(head: bytes, where: str):
-    for _, columns in _data_lines(iter(head.splitlines())):
+def _sniff(first: list[bytes], where: str):
+    for _, columns in _data_lines(first):
         if {b"chrom", b"start", b"end"} <= {c.strip().lower() for c in columns}:
             return _read_tsv
         numbers = [c.isdigit() for c in columns]
@@ -234,6 +236,8 @@ def _read_gct(handle, where: str) -> Raw:
     options = csv.ReadOptions(column_names=["name", "description", *types], block_size=1 << 24)
     convert = csv.ConvertOptions(column_types={"name": pa.string(), "description": pa.string(), **types})
     names, entries, seen = [], [], 0
+    if not handle.peek(1)[:1]:
+        raise MetaError(f"no rows, {where}; download it again", CUT_SHORT)
     try:
         with csv.open_csv(
             handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert
@@ -268,7 +272,7 @@ def _read_gct(handle, where: str) -> Raw:
 
 def _gct_place(name: str, number: int, where: str) -> tuple[str, int, int, int]:
     match = _GCT_NAME.match(name or "")
-    if not match or not 0 < int(match[2]) <= int(match[3]):
+    if not match or not 1 < int(match[2]) <= int(match[3]):
         raise MetaError(
             f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions"
         )

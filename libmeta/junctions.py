@@ -60,7 +60,9 @@ def _placed(
     to_index = np.array([contigs.order[ours[n]] if n in ours else -1 for n in raw.contigs])
     chrom = to_index[raw.chrom]
     lengths = np.array([*contigs.lengths.values(), 0])[chrom]
-    if (past := np.flatnonzero((chrom >= 0) & (raw.end > lengths))).size:
+    if (
+        past := np.flatnonzero((chrom >= 0) & (raw.end >= lengths))
+    ).size:  # no base left for the exon after it
         i = past[0]
         name = list(contigs.lengths)[chrom[i]]
         raise MetaError(

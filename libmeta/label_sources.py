@@ -25,7 +25,8 @@ class Sources:
         named |= {f"tier {i} {t['name']}": t["gtf"] for i, t in enumerate(self.tiers)}
         named |= {f"junctions {i}" + (f" {t}" if t else ""): p for i, (t, p) in enumerate(self.junctions)}
         named |= {"psi": self.psi} if self.psi else {}
-        return named | ({"bed": bed} if bed and bed != "-" else {})
+        named |= {"bed": bed} if bed else {}
+        return {name: path for name, path in named.items() if str(path) != "-"}
 
 
 def gather(

@@ -41,6 +41,16 @@ def reading(path: str | Path) -> Iterator[io.BufferedReader]:
             ) from error
 
 
+def head(handle: io.BufferedReader, skip: tuple[bytes, ...] = (b"#",)) -> list[bytes]:
+    """The first lines, up to and with the first that is neither blank nor starts with one of `skip`."""
+    lines = []
+    for line in handle:
+        lines.append(line)
+        if line.strip() and not line.startswith(skip):
+            break
+    return lines
+
+
 def _check_bgzf_end(path: str | Path, head: bytes) -> None:
     """A bgzip file cut at a block boundary reads without complaint: only its end block tells."""
     if head[12:14] != b"BC" or str(path) == "-":

@@ -1,4 +1,6 @@
-"""Windows of the genome for pictures: those asked for, or examples of where refined and base scores differ most."""
+"""Windows of the genome for pictures: those asked for, or examples of where refined and base scores differ
+most.
+"""
 
 import numpy as np
 
@@ -13,7 +15,7 @@ NOTABLE = 0.05  # a smaller change of a score is no example
 
 
 def parse_locus(text: str, truth: Truth) -> Region:
-    """A window as on the command line, chr15:48408000-48415000, 2 Mb at most; with :+ or :- one strand only."""
+    """A window as on the command line, chr15:48408000-48415000, 2 Mb at most; with :+ or :- one strand."""
     region = parse_region(text, truth.contigs)
     if region.end - region.start > WIDEST:
         raise MetaError(f"too wide to draw, --locus {text}; name at most {WIDEST // 1_000_000} Mb", USAGE)
@@ -21,7 +23,9 @@ def parse_locus(text: str, truth: Truth) -> Region:
 
 
 def examples(evaluation: Evaluation) -> list[tuple[Region, str, int]]:
-    """Up to 3 windows with a title and the position meant: the site that gains most, the site that loses most, the false call that falls most."""
+    """Up to 3 windows with a title and the position meant: the site that gains most, the site that loses
+    most, the false call that falls most.
+    """
     if not evaluation.compared:
         return []
     found = []
@@ -35,7 +39,9 @@ def examples(evaluation: Evaluation) -> list[tuple[Region, str, int]]:
     for _, site, cell, pos, base, meta, told in found:
         chrom, strand = evaluation.truth.cell_name(cell)
         region = Region(chrom, max(0, pos - MARGIN), pos + MARGIN + 1, strand)
-        title = f"{told}: {SITES[site]} at {chrom}:{pos + 1:,} ({strand}), base {base:.3f}, refined {meta:.3f}"
+        title = (
+            f"{told}: {SITES[site]} at {chrom}:{pos + 1:,} ({strand}), base {base:.3f}, refined {meta:.3f}"
+        )
         windows.append((region, title, pos))
     return windows
 
@@ -109,7 +115,11 @@ def _genes(truth: Truth, cells: list[int], region: Region) -> list[tuple]:
         if segments is None:
             continue
         strand = truth.cell_name(cell)[1]
-        near = (segments.edges[:-1] < region.end) & (segments.edges[1:] > region.start) & (segments.gene[:-1] >= 0)
+        near = (
+            (segments.edges[:-1] < region.end)
+            & (segments.edges[1:] > region.start)
+            & (segments.gene[:-1] >= 0)
+        )
         for number in np.unique(segments.gene[:-1][near]):
             mine = np.flatnonzero(segments.gene == number)
             start, end = int(segments.edges[mine[0]]), int(segments.edges[mine[-1] + 1])

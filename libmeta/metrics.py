@@ -1,7 +1,7 @@
 """Metrics of one class against the rest, at true prevalence, from weighted scores.
 
-A `Curve` holds every distinct score with the weight of positives and negatives that have it; all else follows from it.
-Weights are inverse sampling probabilities. Formulas: science.md, section 5.
+A `Curve` holds every distinct score with the weight of positives and negatives that have it; all else follows
+from it. Weights are inverse sampling probabilities. Formulas: science.md, section 5.
 """
 
 from dataclasses import dataclass, field
@@ -11,16 +11,19 @@ import numpy as np
 DEFAULT_THRESHOLD = 0.5  # above it a model is taken to call a site
 TOP_K = (0.5, 1.0, 2.0, 4.0)
 ECE_BINS = 15
-CALLED = 0.01  # calibration is told apart for scores from here on: at a prevalence of 1e-4 nearly all mass lies below
+# calibration is told apart for scores from here on: at a prevalence of 1e-4 nearly all mass lies below
+CALLED = 0.01
 RELIABILITY_EDGES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 _EPS = 1e-12  # sums of weights in another order must not move an operating point
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Weights of positives and negatives at each distinct score, highest score first; all arrays float64 (m,).
+    """Weights of positives and negatives at each distinct score, highest score first; all arrays float64
+    (m,).
 
-    threshold: the smallest score of the entry. centre: the score it is taken for in calibration (the same, unless binned).
+    threshold: the smallest score of the entry. centre: the score it is taken for in calibration (the same,
+    unless binned).
     """
 
     threshold: np.ndarray
@@ -51,7 +54,8 @@ class Curve:
 
 
 def make_curve(score, positive, negative, centre=None) -> Curve:
-    """A Curve of scores (n,) in any order with ties, weights of positives (n,) and of negatives (n,), 0 where not.
+    """A Curve of scores (n,) in any order with ties, weights of positives (n,) and of negatives (n,), 0 where
+    not.
 
     centre (n,): see Curve. Entries without weight are dropped.
     """
@@ -83,10 +87,12 @@ def prevalence(curve: Curve) -> float | None:
 
 
 def top_k(curve: Curve, times: float = 1.0) -> float | None:
-    """SpliceAI's top-k accuracy (Jaganathan et al. 2019), global: of the k * times best positions, the share that are sites.
+    """SpliceAI's top-k accuracy (Jaganathan et al. 2019), global: of the k * times best positions, the share
+    that are sites.
 
-    k is the number of true sites; the count found is divided by the smaller of k and k * times. Of positions with the same
-    score, the share that fits is taken in the proportion of their weights. None where k * times is below 1.
+    k is the number of true sites; the count found is divided by the smaller of k and k * times. Of positions
+    with the same score, the share that fits is taken in the proportion of their weights. None where k * times
+    is below 1.
     """
     size = np.floor(times * curve.positives + 1e-9)
     if size < 1:
@@ -129,7 +135,9 @@ def _findable(curve: Curve) -> int:
 
 
 def at_precision(curve: Curve, precision: float) -> dict | None:
-    """The operating point of highest recall (of these, the fewest fp) among those with at least this precision."""
+    """The operating point of highest recall (of these, the fewest fp) among those with at least this
+    precision.
+    """
     good = np.flatnonzero(curve.precision[: _findable(curve)] >= precision - _EPS)
     if not len(good):
         return None
@@ -137,7 +145,9 @@ def at_precision(curve: Curve, precision: float) -> dict | None:
 
 
 def at_recall(curve: Curve, recall: float) -> dict | None:
-    """The operating point of highest threshold among those with at least this recall; None where it is not reached."""
+    """The operating point of highest threshold among those with at least this recall; None where it is not
+    reached.
+    """
     good = np.flatnonzero(curve.recall[: _findable(curve)] >= recall - _EPS)
     return point_at(curve, int(good[0])) if len(good) else None
 
@@ -158,15 +168,17 @@ def reduction(base: float, meta: float) -> float | None:
 def common_points(base: Curve, meta: Curve) -> dict:
     """FN and FP of base and meta at common operating points, and the reductions in percent.
 
-    The base's default threshold, 0.5, sets the precision and the recall to be met. Then one rule for both models:
+    The base's default threshold, 0.5, sets the precision and the recall to be met. Then one rule for both
+    models:
 
     - same_precision: the highest recall at no less than that precision; FN are compared.
     - same_recall: the fewest calls at no less than that recall; FP are compared.
-    - threshold_0.5: both at the plain threshold; FN and FP are compared, but a model may trade one for the other.
+    - threshold_0.5: both at the plain threshold; FN and FP are compared, but a model may trade one for the
+      other.
 
-    As the rule holds for the base too, its own counts can be better than at 0.5 (its precision need not fall with the
-    threshold), and a model that equals the base has reductions of exactly 0. None where the base calls nothing at 0.5
-    or the meta model does not get there.
+    As the rule holds for the base too, its own counts can be better than at 0.5 (its precision need not fall
+    with the threshold), and a model that equals the base has reductions of exactly 0. None where the base
+    calls nothing at 0.5 or the meta model does not get there.
     """
     base_default, meta_default = at_threshold(base), at_threshold(meta)
     plain = {"base": base_default, "meta": meta_default}
@@ -185,7 +197,7 @@ def common_points(base: Curve, meta: Curve) -> dict:
     return result
 
 
-# ---- calibration ----------------------------------------------------------------------------------------------------
+# ---- calibration ----------------------------------------------------------------------------------------
 
 
 def expected_calibration_error(curve: Curve, minimum: float = 0.0) -> float | None:
@@ -209,18 +221,27 @@ def brier(curve: Curve) -> float | None:
 
 
 def reliability(curve: Curve) -> list[dict]:
-    """Per bin of RELIABILITY_EDGES that holds any weight: mean score, share of positives, weight, weight of positives."""
-    bins = np.clip(np.searchsorted(RELIABILITY_EDGES, curve.centre, side="right") - 1, 0, len(RELIABILITY_EDGES) - 2)
+    """Per bin of RELIABILITY_EDGES that holds any weight: mean score, share of positives, weight, weight of
+    positives.
+    """
+    bins = np.clip(
+        np.searchsorted(RELIABILITY_EDGES, curve.centre, side="right") - 1, 0, len(RELIABILITY_EDGES) - 2
+    )
     weight = np.bincount(bins, curve.positive + curve.negative, len(RELIABILITY_EDGES) - 1)
     score = np.bincount(bins, (curve.positive + curve.negative) * curve.centre, len(RELIABILITY_EDGES) - 1)
     pos = np.bincount(bins, curve.positive, len(RELIABILITY_EDGES) - 1)
     return [
-        {"mean_score": score[i] / weight[i], "share": pos[i] / weight[i], "weight": weight[i], "positive": pos[i]}
+        {
+            "mean_score": score[i] / weight[i],
+            "share": pos[i] / weight[i],
+            "weight": weight[i],
+            "positive": pos[i],
+        }
         for i in np.flatnonzero(weight > 0)
     ]
 
 
-# ---- everything of one curve ----------------------------------------------------------------------------------------
+# ---- everything of one curve ----------------------------------------------------------------------------
 
 
 def summary(curve: Curve) -> dict:

@@ -113,6 +113,8 @@ def _batches(handle, names, header, delimiter, where):
     convert = csv.ConvertOptions(
         column_types=types, include_columns=wanted, null_values=["", "NA", "NaN", "nan", "."]
     )
+    if not handle.peek(1)[:1]:
+        return
     read_options = csv.ReadOptions(column_names=shown, block_size=1 << 24)
     try:
         yield from csv.open_csv(handle, read_options, csv.ParseOptions(delimiter=delimiter), convert)

@@ -1,4 +1,6 @@
-"""One self-contained HTML page of an evaluation: tables, warnings, plots as inline SVG. It opens offline and asks for nothing."""
+"""One self-contained HTML page of an evaluation: tables, warnings, plots as inline SVG. It opens offline and
+asks for nothing.
+"""
 
 import json
 from html import escape
@@ -15,25 +17,36 @@ from libmeta.truth import SITES
 __all__ = ["page", "parse_locus", "require_matplotlib"]
 
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2127; --soft: #5b6570; --faint: #c3c9d0; --line: #e3e6ea;
-  --box: #f6f7f9; --base: #767d86; --meta: #0067ac; --good: #00795a; --bad: #c04a00; --warn: #fff4dc; --warnline: #d99a00; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e4e8ec; --soft: #9aa5b1; --faint: #48525d;
-  --line: #2b323a; --box: #1b2027; --base: #a3abb5; --meta: #5db7f5; --good: #3fc79b; --bad: #ff9355; --warn: #2e2610;
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2127; --soft: #5b6570; --faint: #c3c9d0; --line:
+  #e3e6ea;
+  --box: #f6f7f9; --base: #767d86; --meta: #0067ac; --good: #00795a; --bad: #c04a00; --warn: #fff4dc;
+  --warnline: #d99a00; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e4e8ec; --soft: #9aa5b1; --faint:
+  #48525d;
+  --line: #2b323a; --box: #1b2027; --base: #a3abb5; --meta: #5db7f5; --good: #3fc79b; --bad: #ff9355;
+  --warn: #2e2610;
   --warnline: #c99a2e; } }
 * { box-sizing: border-box }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 70rem; background: var(--paper); color:
+  var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-h1 { font-size: 1.6rem; margin: 0 0 .2rem } h2 { font-size: 1.15rem; margin: 2.4rem 0 .5rem } h3 { font-size: .95rem; margin: 1.4rem 0 .2rem }
+h1 { font-size: 1.6rem; margin: 0 0 .2rem } h2 { font-size: 1.15rem; margin: 2.4rem 0 .5rem } h3 {
+  font-size: .95rem; margin: 1.4rem 0 .2rem }
 p { margin: .4rem 0; max-width: 54rem } .soft, caption { color: var(--soft); font-size: .9rem }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .8rem; margin: 1.2rem 0 }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .8rem; margin:
+  1.2rem 0 }
 .card { background: var(--box); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem }
-.card b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums } .card i { font-style: normal; color: var(--soft) }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; width: 100% }
+.card b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums } .card i { font-style:
+  normal; color: var(--soft) }
+.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric:
+  tabular-nums; width: 100% }
 th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--faint) }
-td { text-align: right; border-bottom: 1px solid var(--line) } th, td { padding: .28rem .5rem; white-space: nowrap }
+td { text-align: right; border-bottom: 1px solid var(--line) } th, td { padding: .28rem .5rem; white-space:
+  nowrap }
 th.l, td.l { text-align: left } tr.first td { border-top: 1px solid var(--faint) }
 .above { color: var(--good); font-weight: 600 } .below { color: var(--bad); font-weight: 600 }
-.warnings { background: var(--warn); border-left: 4px solid var(--warnline); padding: .6rem 1rem; border-radius: .25rem; margin: 1rem 0 }
+.warnings { background: var(--warn); border-left: 4px solid var(--warnline); padding: .6rem 1rem;
+  border-radius: .25rem; margin: 1rem 0 }
 .warnings ul { margin: .2rem 0; padding-left: 1.2rem }
 svg { width: 100%; height: auto; display: block; margin: .4rem 0 } figure { margin: 0 }
 details { margin-top: 2.4rem } summary { cursor: pointer; font-weight: 600 }
@@ -48,7 +61,9 @@ def require_matplotlib() -> None:
 
 
 def page(metrics: dict, evaluation: Evaluation, windows: list[Region]) -> str:
-    """The page as HTML. metrics: the rounded document; evaluation: with peaks; windows: loci to draw, [] for examples."""
+    """The page as HTML. metrics: the rounded document; evaluation: with peaks; windows: loci to draw, [] for
+    examples.
+    """
     require_matplotlib()
     from libmeta import figures
 
@@ -67,7 +82,8 @@ def page(metrics: dict, evaluation: Evaluation, windows: list[Region]) -> str:
         f"<h2>Precision and recall</h2>{_figure(figures.precision_recall(metrics))}",
         '<p class="soft">At true prevalence. The mark is the threshold 0.5.</p>',
         f"<h2>Calibration</h2>{_figure(figures.reliability(metrics))}",
-        '<p class="soft">On the diagonal, a score is the probability of a site. By weight, so that it holds for all positions.</p>',
+        '<p class="soft">On the diagonal, a score is the probability of a site. By weight, so that it holds '
+        "for all positions.</p>",
         f"<h2>Scores of true sites</h2>{_figure(figures.site_scores(metrics))}",
         _loci(evaluation, windows, figures),
         _coverage(metrics),
@@ -124,31 +140,44 @@ def _warnings(warnings: list[str]) -> str:
 
 
 def _headline(metrics: dict, both: bool) -> str:
-    head = '<th class="l"></th><th class="l">class</th>' + ("<th>base</th><th>refined</th><th>change</th>" if both else "<th>refined</th>")
+    head = '<th class="l"></th><th class="l">class</th>' + (
+        "<th>base</th><th>refined</th><th>change</th>" if both else "<th>refined</th>"
+    )
     rows, last = [], None
     for row in headline(metrics):
         label = "" if row["label"] == last else row["label"]
         last = row["label"]
         cells = [row["base"], row["meta"], row["change"]] if both else [row["meta"]]
         values = "".join(f"<td>{escape(c)}</td>" for c in cells)
-        rows.append(f'<tr{" class=first" if label else ""}><td class="l">{escape(label)}</td><td class="l">{row["class"]}</td>{values}</tr>')
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        rows.append(
+            f'<tr{" class=first" if label else ""}><td class="l">{escape(label)}</td><td '
+            f'class="l">{row["class"]}</td>{values}</tr>'
+        )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 def _headline_notes(metrics: dict, both: bool) -> str:
     shares = [(s, metrics["overall"][s].get("prevalence")) for s in SITES]
     told = ", ".join(f"{s} {p:.2e}" for s, p in shares if p)
     text = (
-        f"AP is average precision over all positions of the tested genes (prevalence {told}); lift is AP divided by prevalence. "
-        "Macro is the mean of donor and acceptor. Top-k: of the k best positions, the share that are sites, k being the number of "
-        "true sites. ECE over all positions is small for any model, as nearly all positions are scored near 0: look at that of scores "
+        f"AP is average precision over all positions of the tested genes (prevalence {told}); lift is AP "
+        f"divided by prevalence. "
+        "Macro is the mean of donor and acceptor. Top-k: of the k best positions, the share that are sites, "
+        "k being the number of "
+        "true sites. ECE over all positions is small for any model, as nearly all positions are scored near "
+        "0: look at that of scores "
         "from 0.01 on too."
     )
     if both:
         text += (
-            "</p><p class='soft'>Common operating points: the base model's threshold of 0.5 sets a precision and a recall. At no less than "
-            "that precision, both models are taken at their highest recall and missed sites (FN) are compared; at no less "
-            "than that recall, both with the fewest calls, and false calls (FP) are compared. At the plain threshold of 0.5 a model "
+            "</p><p class='soft'>Common operating points: the base model's threshold of 0.5 sets a precision "
+            "and a recall. At no less than "
+            "that precision, both models are taken at their highest recall and missed sites (FN) are "
+            "compared; at no less "
+            "than that recall, both with the fewest calls, and false calls (FP) are compared. At the plain "
+            "threshold of 0.5 a model "
             "may trade one for the other. Counts are estimates from sampling weights."
         )
     return f'<p class="soft">{text}</p>'
@@ -156,21 +185,32 @@ def _headline_notes(metrics: dict, both: bool) -> str:
 
 def _strata(metrics: dict) -> str:
     head = "".join(f'<th class="l">{h}</th>' for h in ("stratum", "class"))
-    head += "".join(f"<th>{h}</th>" for h in ("sites", "prevalence", "AP base", "lift", "AP refined", "lift", "change", "95 % interval"))
+    head += "".join(
+        f"<th>{h}</th>"
+        for h in ("sites", "prevalence", "AP base", "lift", "AP refined", "lift", "change", "95 % interval")
+    )
     rows = []
     for stratum in [metrics["overall"], *metrics["strata"]]:
         for k, name in enumerate(SITES):
             first = ' class="first"' if k == 0 else ""
             label = escape(stratum["name"]) if k == 0 else ""
-            rows.append(f'<tr{first}><td class="l">{label}</td><td class="l">{name}</td>{_stratum_cells(stratum[name])}</tr>')
+            rows.append(
+                f'<tr{first}><td class="l">{label}</td><td '
+                f'class="l">{name}</td>{_stratum_cells(stratum[name])}</tr>'
+            )
     text = (
-        "Resampling genes (95 % intervals): is the refined model ever below the base? <em>Above</em> and <em>below</em> where the "
-        "interval of the difference excludes zero. A tier is its own sites against all negatives. Base-uncertain positions are only "
-        "those with a highest base score of 0.1 to 0.9: their AP says nothing of the whole, as the prevalence beside it shows. "
-        "Strata are not corrected for their number: of twenty without a true difference, one would be called by chance."
+        "Resampling genes (95 % intervals): is the refined model ever below the base? <em>Above</em> and "
+        "<em>below</em> where the "
+        "interval of the difference excludes zero. A tier is its own sites against all negatives. "
+        "Base-uncertain positions are only "
+        "those with a highest base score of 0.1 to 0.9: their AP says nothing of the whole, as the "
+        "prevalence beside it shows. "
+        "Strata are not corrected for their number: of twenty without a true difference, one would be called "
+        "by chance."
     )
     return (
-        f'<h2>Never below base?</h2><p class="soft">{text}</p><div class="wide"><table><thead><tr>{head}<th class="l">verdict</th></tr>'
+        f'<h2>Never below base?</h2><p class="soft">{text}</p><div class="wide"><table><thead><tr>{head}<th '
+        f'class="l">verdict</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -196,7 +236,8 @@ def _loci(evaluation: Evaluation, windows: list[Region], figures) -> str:
         picture = figures.locus(loci.window(evaluation, region, title, mark))
         drawn.append(f"<h3>{escape(title)}</h3>{_figure(picture)}")
     text = (
-        "Sticks up are donor scores, down acceptor scores (of 0.02 and more). Triangles are sites of the labels: up donor, down acceptor, "
+        "Sticks up are donor scores, down acceptor scores (of 0.02 and more). Triangles are sites of the "
+        "labels: up donor, down acceptor, "
         "hollow where masked. " + ("" if windows else "Chosen as extremes: they are not typical.")
     )
     return f'<h2>Loci</h2><p class="soft">{text}</p>{"".join(drawn)}'
@@ -213,4 +254,5 @@ def _coverage(metrics: dict) -> str:
 
 def _provenance(metrics: dict) -> str:
     text = escape(json.dumps(metrics["provenance"], indent=1))
-    return f"<details><summary>Provenance</summary><p class='soft'>ms-eval {__version__}</p><pre>{text}</pre></details>"
+    version = f"<p class='soft'>ms-eval {__version__}</p>"
+    return f"<details><summary>Provenance</summary>{version}<pre>{text}</pre></details>"

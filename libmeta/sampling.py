@@ -32,7 +32,8 @@ class Sampling:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise MetaError(
-                    f"{name} must be in [0, 1], not {value!r}, sampling options or [sampling] in ms.toml", USAGE
+                    f"{name} must be in [0, 1], not {value!r}, sampling options or [sampling] in ms.toml",
+                    USAGE,
                 )
         if self.background == 0:
             raise MetaError(

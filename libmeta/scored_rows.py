@@ -1,4 +1,6 @@
-"""Scored positions for an evaluation, from a table of ours or from bigWigs, in pieces of one contig and strand."""
+"""Scored positions for an evaluation, from a table of ours or from bigWigs, in pieces of one contig and
+strand.
+"""
 
 import json
 from collections.abc import Iterator
@@ -25,8 +27,9 @@ BASE = ("base_donor", "base_acceptor")
 
 @dataclass
 class Rows:
-    """Positions of one cell: pos int64 (n,), weight float64 (n,), scores float32 (2 or 4, n): donor, acceptor of the model, then
-    of the base model (NaN where it has none). cell is None for a contig that the labels do not have."""  # fmt: skip
+    """Positions of one cell: pos int64 (n,), weight float64 (n,), scores float32 (2 or 4, n): donor, acceptor
+    of the model, then of the base model (NaN where it has none). cell is None for a contig that the labels do
+    not have."""  # fmt: skip
 
     cell: int | None
     pos: np.ndarray
@@ -42,22 +45,23 @@ def is_tracks(source: str) -> bool:
 def open_rows(source: str, truth: Truth, base: str | None = None) -> "TableRows | TrackRows":
     """Rows of a table ("-" is standard input) or of the bigWigs of a prefix; base: as in TableRows.
 
-    Beside the rows it tells: name, model (ms.model), provenance, inputs (name -> path), compared (whether there is a base
-    model), and, after the pass, shared and strangers: the contigs that the labels have and do not have.
+    Beside the rows it tells: name, model (ms.model), provenance, inputs (name -> path), compared (whether
+    there is a base model), and, after the pass, shared and strangers: the contigs that the labels have and do
+    not have.
     """
     if source != "-" and is_tracks(source):
         return TrackRows(source, truth, base)
     return TableRows(open_table(source).expect("scores", "base_scores"), truth, base)
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables ---------------------------------------------------------------------------------------------
 
 
 class TableRows:
     """Rows of a table in the scores format (or of base_scores, where every base was scored: weight 1).
 
-    base: prefix or Parquet file of base scores that takes the place of the base columns. compared: whether there is a
-    base model at all. Iterate once.
+    base: prefix or Parquet file of base scores that takes the place of the base columns. compared: whether
+    there is a base model at all. Iterate once.
     """
 
     def __init__(self, stream: Stream, truth: Truth, base: str | None = None):
@@ -93,7 +97,8 @@ class TableRows:
         while piece is not None:
             if not self.compared and BASE[0] in piece.column_names and self._has_base(piece):
                 raise MetaError(
-                    f"base scores only begin after row {row:,}, {self.stream.name}; give --base PREFIX, or score the "
+                    f"base scores only begin after row {row:,}, {self.stream.name}; give --base PREFIX, or "
+                    f"score the "
                     "whole of it again"
                 )
             yield from self._split(piece, f"{self.stream.name} rows {row + 1:,}-{row + piece.num_rows:,}")
@@ -128,7 +133,6 @@ class TableRows:
             rows.scores = np.concatenate([rows.scores, base])
         return rows
 
-
     def _cells(self, piece: pa.Table, where: str) -> np.ndarray:
         """The cell of every row, int64 (n,); -1 on a contig that the labels do not have."""
         chrom = piece["chrom"].combine_chunks()
@@ -149,11 +153,15 @@ def _numbers(piece: pa.Table, name: str, kind: type) -> np.ndarray:
     try:
         return piece[name].to_numpy().astype(kind, copy=False)
     except (ValueError, TypeError) as error:
-        raise MetaError(f"column {name} does not hold numbers; make the scores again with ms-predict") from error
+        raise MetaError(
+            f"column {name} does not hold numbers; make the scores again with ms-predict"
+        ) from error
 
 
 def _gather(stream: Stream, columns: list[str]) -> Iterator[pa.Table]:
-    """Batches joined to tables of at least ROWS rows, the needed columns only: small batches cost as little as large."""
+    """Batches joined to tables of at least ROWS rows, the needed columns only: small batches cost as little
+    as large.
+    """
     waiting, rows = [], 0
     for batch in stream:
         for low in range(0, batch.num_rows, 4 * ROWS):
@@ -166,7 +174,7 @@ def _gather(stream: Stream, columns: list[str]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
-# ---- bigWigs --------------------------------------------------------------------------------------------------------
+# ---- bigWigs --------------------------------------------------------------------------------------------
 
 
 def track_contigs(prefix: str) -> Contigs:

@@ -110,32 +110,32 @@ class SiteView:
             rows, source = np.flatnonzero(self.has_psi), self.exon_at[self.has_psi]
             top[rows], mean[rows] = self.exons.maximum[source], self.exons.mean[source]
             pairs.append(_list_pairs(self.exons.tissues, self.exon_at, self.has_psi))
-        names = sorted({t for _, ts in pairs for t in ts})
+        names = sorted({t for _, _, ts in pairs for t in ts})
         rank = {t: i for i, t in enumerate(names)}
-        codes = [np.array([rank[t] for t in ts], np.int64) for _, ts in pairs]
-        rows = np.concatenate([np.zeros(0, np.int64), *(r for r, _ in pairs)])
-        breadth, tissues = grouped_names(rows, np.concatenate([np.zeros(0, np.int64), *codes]), names, n)
+        rows = np.concatenate([np.zeros(0, np.int64), *(r for r, _, _ in pairs)])
+        codes = [np.array([rank[t] for t in ts], np.int64)[c] for _, c, ts in pairs]
+        codes = np.concatenate([np.zeros(0, np.int64), *codes])
+        breadth, tissues = grouped_names(rows, codes, names, n, measured)
         return {
             "reads": pa.array(reads, mask=~covered),
             "unique_reads": pa.array(unique, mask=no_unique),
             "partners": pa.array(partners, mask=~covered),
-            "tissues": masked_lists(tissues, measured),
+            "tissues": tissues,
             "psi_max": pa.array(top.astype(np.float32), mask=np.isnan(top)),
             "psi_mean": pa.array(mean.astype(np.float32), mask=np.isnan(mean)),
             "breadth": pa.array(breadth, mask=~measured),
         }
 
 
-def _list_pairs(lists: pa.Array, at: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """(row, name) pairs: row i takes the names of lists[at[i]] where found."""
+def _list_pairs(
+    lists: pa.Array, at: np.ndarray, found: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(row, code, names): row i takes the names of lists[at[i]] where found. lists: as of support.grouped_names."""
     rows = np.flatnonzero(found)
     taken = lists.take(pa.array(at[rows]))
-    parents = pc.list_parent_indices(taken).to_numpy()
-    return rows[parents], taken.flatten().to_pylist()
-
-
-def masked_lists(lists: pa.Array, keep: np.ndarray) -> pa.Array:
-    return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
+    flat = taken.flatten()
+    parents = np.repeat(rows, pc.list_value_length(taken).to_numpy())
+    return parents, flat.indices.to_numpy(), flat.dictionary.to_pylist()
 
 
 def links(keys, pairs, sources, gene_of, genes: Genes) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:

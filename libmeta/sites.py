@@ -23,6 +23,10 @@ from libmeta.support import site_support
 log = logging.getLogger("libmeta")
 
 NOVEL = 3
+PSI_FIT = (
+    0.35  # of exon ends: 2 in 3 fit where the build is right (the rest end transcripts), 1 in 6 by chance
+)
+PSI_ENDS = 100
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def build(
     dinucleotides.check(rates, min_dinucleotide, genome.contigs.build, whole.name)
     min_fit = min(min_dinucleotide, junction_tables.MIN_FIT)
     evidence = _evidence(genome, whole.sources, junctions, only, min_support, min_fit)
-    exons = psi_tables.site_psi(psi_tables.read(psi, genome, only)) if psi else None
+    exons = _exon_ends(genome, psi, only) if psi else None
     shared = (
         None if evidence is None else (int(member(evidence.keys, whole.keys)[1].sum()), len(evidence.keys))
     )
@@ -153,6 +157,19 @@ def _places(table: pa.Table, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
     coded = table["chrom"].combine_chunks().dictionary_encode()
     order = np.array([genome.contigs.order[c] for c in coded.dictionary.to_pylist()], np.int64)
     return order[coded.indices.to_numpy()], np.where(pc.equal(table["strand"], "+").to_numpy(), 1, -1)
+
+
+def _exon_ends(genome: Genome, path: str | Path, only: set[str] | None) -> psi_tables.SitePsi:
+    """PSI by exon end. Raises MetaError where the ends have splice dinucleotides about as often as chance makes."""
+    exons = psi_tables.site_psi(psi_tables.read(path, genome, only))
+    fit, known = dinucleotides.fits(dinucleotides.beside(genome, exons.keys), exons.keys)
+    n = int(known.sum())
+    if n >= PSI_ENDS and (fit & known).sum() < PSI_FIT * n:
+        raise MetaError(
+            f"only {(fit & known).sum() / n:.1%} of {n:,} exon ends have a splice dinucleotide, {path}; likely another "
+            f"build than {genome.contigs.build or 'the genome'}, or shifted coordinates: use files of one build"
+        )
+    return exons
 
 
 def candidates(genome: Genome, exons: psi_tables.SitePsi, known: np.ndarray, ends: np.ndarray) -> np.ndarray:

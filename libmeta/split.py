@@ -11,7 +11,11 @@ from libmeta.regions import region_fields
 
 NAMED = {
     # Jaganathan et al. 2019; the base models were trained on the training part
-    "spliceai": {"train": "2,4,6,8,10,11,12,13,14,15,16,17,18,19,20,21,22,X,Y", "valid": "", "test": "1,3,5,7,9"},
+    "spliceai": {
+        "train": "2,4,6,8,10,11,12,13,14,15,16,17,18,19,20,21,22,X,Y",
+        "valid": "",
+        "test": "1,3,5,7,9",
+    },
     # inside what the base models have not seen (science.md section 1, Splits)
     "held-out": {"train": "3,5,7", "valid": "9", "test": "1"},
 }
@@ -37,8 +41,12 @@ class Split:
         out = np.full(len(positions), UNUSED if self.train else TRAIN, np.uint8)
         if not self.valid:
             blocks, back = np.unique(positions // BLOCK, return_inverse=True)
-            held = [zlib.crc32(f"{plain_name(chrom)}|{b}".encode()) % 1000 < 1000 * VALID_SHARE for b in blocks]
-            inside = self._inside(self.train, chrom, positions) if self.train else np.ones(len(positions), bool)
+            held = [
+                zlib.crc32(f"{plain_name(chrom)}|{b}".encode()) % 1000 < 1000 * VALID_SHARE for b in blocks
+            ]
+            inside = (
+                self._inside(self.train, chrom, positions) if self.train else np.ones(len(positions), bool)
+            )
             out[inside] = np.where(np.array(held, bool)[back], VALID, TRAIN)[inside]
         else:
             out[self._inside(self.train, chrom, positions)] = TRAIN

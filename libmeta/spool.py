@@ -31,11 +31,10 @@ class Spool:
         self._file.flush()
         if not self.rows:
             return
-        stored = np.memmap(self.path, np.float32, "r", shape=(self.rows, self.width))
-        for at in range(0, self.rows, PIECE):
-            block = np.array(stored[at : at + PIECE])
-            x, y, margin, weight = np.split(block, self.cuts, axis=1)
-            yield x, y, margin, weight[:, 0]
+        with open(self.path, "rb") as handle:  # read, not mapped: mapped pages would count as memory
+            while (block := np.fromfile(handle, np.float32, PIECE * self.width)).size:
+                x, y, margin, weight = np.split(block.reshape(-1, self.width), self.cuts, axis=1)
+                yield x, y, margin, weight[:, 0]
 
     def column(self, index: int) -> np.ndarray:
         """One column of all rows."""

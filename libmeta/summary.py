@@ -1,8 +1,10 @@
-"""From a filled Evaluation to the metrics document: strata, comparison, bootstrap intervals, verdicts, curves to draw.
+"""From a filled Evaluation to the metrics document: strata, comparison, bootstrap intervals, verdicts, curves
+to draw.
 
-Strata are kept apart by positives and by negatives: a tier has its own positives against all negatives (other tiers
-are left out), a strand or a chromosome has its own of both. `base-uncertain positions` holds only positions where the base
-model's highest score is in [0.1, 0.9]: its AP has nothing to do with the AP at true prevalence of the whole.
+Strata are kept apart by positives and by negatives: a tier has its own positives against all negatives (other
+tiers are left out), a strand or a chromosome has its own of both. `base-uncertain positions` holds only
+positions where the base model's highest score is in [0.1, 0.9]: its AP has nothing to do with the AP at true
+prevalence of the whole.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ import numpy as np
 
 from libmeta import bootstrap, metrics
 from libmeta.evaluate import UNCERTAIN, Evaluation
-from libmeta.histograms import CENTRES, EDGES, bin_of
 from libmeta.metrics import Curve
 from libmeta.truth import SITES
 
@@ -21,7 +22,9 @@ SITE_HISTOGRAM = 20  # bins of the histogram of site scores
 
 @dataclass(frozen=True)
 class Stratum:
-    """name as shown; by, value: what it splits; cells: of its negatives and positives (None all); tier; uncertain."""
+    """name as shown; by, value: what it splits; cells: of its negatives and positives (None all); tier;
+    uncertain.
+    """
 
     name: str
     by: str
@@ -45,7 +48,9 @@ class Stratum:
 
 
 def strata(evaluation: Evaluation) -> list[Stratum]:
-    """Overall, then every tier with a site, the strands, the chromosomes if several, and base-uncertain positions."""
+    """Overall, then every tier with a site, the strands, the chromosomes if several, and base-uncertain
+    positions.
+    """
     truth = evaluation.truth
     found = [Stratum("overall", "overall", "all")]
     tiers = {int(t) for i in (0, 1) for t in np.unique(truth.tier[i, evaluation.positives(i)[0]])}
@@ -55,7 +60,9 @@ def strata(evaluation: Evaluation) -> list[Stratum]:
     cells = sorted(truth.segments)
     if len({c % 2 for c in cells}) > 1:
         for i, strand in enumerate("+-"):
-            found.append(Stratum(f"strand {strand}", "strand", strand, frozenset(c for c in cells if c % 2 == i)))
+            found.append(
+                Stratum(f"strand {strand}", "strand", strand, frozenset(c for c in cells if c % 2 == i))
+            )
     if len({c // 2 for c in cells}) > 1:
         for contig in sorted({c // 2 for c in cells}):
             both = frozenset(c for c in cells if c // 2 == contig)
@@ -70,15 +77,14 @@ def curve(evaluation: Evaluation, stratum: Stratum, i: int, j: int) -> Curve:
     stack = (SITES[i], evaluation.models[j])
     _, weight, scores = stratum.chosen(evaluation, i)
     source = evaluation.uncertain[stack] if stratum.uncertain else evaluation.negatives[stack]
-    values, negative, binned = source.select(None if stratum.cells is None else set(stratum.cells))
-    positive = scores[j]
-    if binned:
-        bins = np.concatenate([bin_of(positive), values])
-        values, centre = EDGES[bins], CENTRES[bins]
-    else:
-        values, centre = np.concatenate([positive, values]), None
-    zeros = np.zeros(len(positive)), np.zeros(len(negative))
-    return metrics.make_curve(values, np.concatenate([weight, zeros[1]]), np.concatenate([zeros[0], negative]), centre)
+    other, negative, middle = source.select(None if stratum.cells is None else set(stratum.cells))
+    own, centre = source.place(scores[j])
+    return metrics.make_curve(
+        np.concatenate([own, other]),
+        np.concatenate([weight, np.zeros(len(other))]),
+        np.concatenate([np.zeros(len(own)), negative]),
+        np.concatenate([centre, middle]),
+    )
 
 
 class _Draws:
@@ -115,7 +121,9 @@ class _Draws:
 
 
 def document(evaluation: Evaluation, draws: int = 500, seed: int = 1) -> dict:
-    """The metrics: overall and strata as in schemas/metrics.toml, counts and curves; plain Python values, not yet rounded."""
+    """The metrics: overall and strata as in schemas/metrics.toml, counts and curves; plain Python values, not
+    yet rounded.
+    """
     chosen = strata(evaluation)
     drawn = _Draws(evaluation, chosen, draws, seed) if draws else None
     described = [_describe(evaluation, s, drawn) for s in chosen]

@@ -175,14 +175,27 @@ def _nullable(values: np.ndarray) -> pa.Array:
 
 
 def grouped_names(
-    rows: np.ndarray, codes: np.ndarray, names: list[str], n: int
+    rows: np.ndarray, codes: np.ndarray, names: list[str], n: int, keep: np.ndarray | None = None
 ) -> tuple[np.ndarray, pa.Array]:
-    """(count int32 (n,), list<string> (n,)): the distinct names[codes] of each of n rows, in order of code."""
-    pairs = np.unique(np.asarray(rows, np.int64) * max(len(names), 1) + np.asarray(codes, np.int64))
-    count = np.bincount(pairs // max(len(names), 1), minlength=n)
-    values = pa.array(names, pa.string()).take(pa.array(pairs % max(len(names), 1)))
+    """(count int32 (n,), lists (n,)): the distinct names[codes] of each of n rows, in order of code.
+
+    The lists hold dictionary-coded strings: with many tissues plain ones would be the largest thing in memory. keep:
+    bool (n,), rows that are not null.
+    """
+    width = max(len(names), 1)
+    pairs = rows.astype(np.int64)
+    pairs *= width
+    pairs += codes
+    pairs.sort()
+    if len(pairs):
+        pairs = pairs[np.r_[True, pairs[1:] != pairs[:-1]]]
+    count = np.bincount(pairs // width, minlength=n)
+    values = pa.DictionaryArray.from_arrays(
+        pa.array((pairs % width).astype(np.int32)), pa.array(names, pa.string())
+    )
     offsets = pa.array(np.r_[0, np.cumsum(count)].astype(np.int32))
-    return count.astype(np.int32), pa.ListArray.from_arrays(offsets, values)
+    mask = None if keep is None else pa.array(~keep)
+    return count.astype(np.int32), pa.ListArray.from_arrays(offsets, values, mask=mask)
 
 
 def name_lists(members: list[np.ndarray], names: list[str], n: int) -> tuple[np.ndarray, pa.Array]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,36 @@ TRACKS = {
 }
 
 
+def check_whole(path: str) -> None:
+    """Refuse what is not a whole bigWig before the reader in C meets it: that crashes on some truncated files.
+
+    Looks at the magic number at the start and at the end and at every offset of the header and of the zoom headers.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as handle:
+        head = handle.read(64)
+        order = {b"\x26\xfc\x8f\x88": "<", b"\x88\x8f\xfc\x26": ">"}.get(head[:4])
+        if order is None:
+            raise MetaError(
+                f"not a bigWig, {path}; give one made by bedGraphToBigWig, deepTools or an ms- tool"
+            )
+        whole = size > 68
+        if whole:
+            zooms, *offsets = struct.unpack(f"{order}xxxxxxHQQQ", head[:32])
+            levels = handle.read(24 * zooms)
+            whole = len(levels) == 24 * zooms
+            if whole:
+                offsets += [
+                    o
+                    for i in range(zooms)
+                    for o in struct.unpack(f"{order}QQ", levels[24 * i + 8 : 24 * i + 24])
+                ]
+                handle.seek(-4, os.SEEK_END)
+                whole = max(offsets) < size and handle.read() == head[:4]
+    if not whole:
+        raise MetaError(f"truncated bigWig, {path}; make or download it again")
+
+
 class BigWig:
     """An open bigWig, its contigs matched to the genome's.
 
@@ -31,8 +62,7 @@ class BigWig:
         self.path = str(path)
         if not os.path.exists(self.path):
             raise MetaError(f"no such bigWig, {self.path}; check the path")
-        if os.path.getsize(self.path) < 64:
-            raise MetaError(f"not a bigWig, {self.path}; make or download it again")
+        check_whole(self.path)
         try:
             self._file = pyBigWig.open(self.path)
             lengths = self._file.chroms()
@@ -55,9 +85,13 @@ class BigWig:
         low, high = max(start, 0), min(end, self._file.chroms(theirs))
         if low < high:
             try:
-                out[low - start : high - start] = self._file.values(theirs, low, high, numpy=True)
+                found = self._file.values(theirs, low, high, numpy=True)
+                if len(found):  # none at all where the file has no value anywhere
+                    out[low - start : high - start] = found
             except RuntimeError as error:
-                raise MetaError(f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged") from error
+                raise MetaError(
+                    f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged"
+                ) from error
         return out
 
 
@@ -108,7 +142,9 @@ class ScoreWriter:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        self._about = self._stack.enter_context(atomic(f"{self.prefix}.json"))  # renamed last: it tells all is there
+        self._about = self._stack.enter_context(
+            atomic(f"{self.prefix}.json")
+        )  # renamed last: it tells all is there
         self._files = {}
         for key, ending in TRACKS.items():
             path = self._stack.enter_context(atomic(f"{self.prefix}.{ending}"))
@@ -121,7 +157,9 @@ class ScoreWriter:
         self._files["donor", strand].dense(chrom, start, donor)
         self._files["acceptor", strand].dense(chrom, start, acceptor)
 
-    def sparse(self, chrom: str, strand: str, positions: np.ndarray, donor: np.ndarray, acceptor: np.ndarray) -> None:
+    def sparse(
+        self, chrom: str, strand: str, positions: np.ndarray, donor: np.ndarray, acceptor: np.ndarray
+    ) -> None:
         """Single positions, ascending."""
         self._files["donor", strand].sparse(chrom, positions, donor)
         self._files["acceptor", strand].sparse(chrom, positions, acceptor)
@@ -146,7 +184,9 @@ class ScoreTracks:
         """(donor, acceptor) of [start, end), float32, genome orientation; NaN where the base model was not run."""
         return tuple(self._files[site, strand].values(chrom, start, end) for site in ("donor", "acceptor"))
 
-    def dense(self, chrom: str, start: int, end: int, strand: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def dense(
+        self, chrom: str, start: int, end: int, strand: str
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Blocks (start, donor, acceptor) of at most 1 Mb."""
         for low in range(start, end, BLOCK):
             yield low, *self.read(chrom, low, min(low + BLOCK, end), strand)

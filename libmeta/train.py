@@ -19,6 +19,7 @@ from libmeta.spool import Pieces, Spool, with_prior
 log = logging.getLogger("libmeta")
 BASE_COLUMNS = ("base_scores.donor_score", "base_scores.acceptor_score")
 SUSPICIOUS_AP = 0.99
+SURE_GAIN = 0.75  # share of bootstrap draws over validation rows in which the trees must be above the base
 KNOWN = 4  # validation rows of annotated sites: only looked at where there is no novel one
 
 
@@ -43,7 +44,9 @@ def choose_columns(form: pa.Schema, recipe: PositionRecipe) -> list[str]:
         log.info("%s leaves out %s: %s", recipe.name, name, recipe.leaves_out[name])
     taken = [n for n in taken if n not in recipe.leaves_out]
     if not taken:
-        raise MetaError(f"no feature that {recipe.name} uses in the stream; make some of {', '.join(recipe.uses)}")
+        raise MetaError(
+            f"no feature that {recipe.name} uses in the stream; make some of {', '.join(recipe.uses)}"
+        )
     return taken
 
 
@@ -104,13 +107,23 @@ def assign_labels(batch: pa.RecordBatch, recipe: PositionRecipe, options: dict) 
 
 
 def fill(
-    stream, recipe: PositionRecipe, split: Split, names: list[str], options: dict, start: str, folder: Path, bar
+    stream,
+    recipe: PositionRecipe,
+    split: Split,
+    names: list[str],
+    options: dict,
+    start: str,
+    folder: Path,
+    bar,
 ) -> dict:
     """Spool the rows of a stream: {TRAIN: Spool, VALID: Spool}; test rows, masked rows and the rest are counted."""
     shell = PositionModel(None, recipe.name, recipe.target, names, start, [], 0)
     shell.prior = [float("nan")] * shell.outputs  # filled in when the class frequencies are known
     targets = 2 if recipe.target == "psi" else 1
-    spools = {part: Spool(folder / f"{part}.rows", len(names), targets, shell.outputs) for part in (TRAIN, VALID, KNOWN)}
+    spools = {
+        part: Spool(folder / f"{part}.rows", len(names), targets, shell.outputs)
+        for part in (TRAIN, VALID, KNOWN)
+    }
     counts = {"rows": 0, "masked": 0, "outside": 0}
     needed = ("label.site", "label.tier", "label.reads", "label.psi", "label.measured")
     if lacking := [c for c in needed if c not in stream.schema.names]:
@@ -137,24 +150,40 @@ def fill(
     return {**spools, "counts": counts}
 
 
-def macro_ap(target: np.ndarray, weight: np.ndarray, p: np.ndarray) -> float:
-    """Mean of the donor's and the acceptor's average precision at true prevalence; a class without positives is left out.
+def site_aps(target: np.ndarray, weight: np.ndarray, p: np.ndarray) -> list[float]:
+    """Average precision of donor and acceptor at true prevalence; a kind without positives is left out.
 
-    target (n, 1) class, or (n, 2) PSI, of which >= 0.05 counts as a site; p (n, 3).
+    target (n, 1) class, or (n, 2) PSI, of which >= 0.05 counts as a site; p (n, >= 2).
     """
     found = []
     for k in (0, 1):
         positive = target[:, 0] == k if target.shape[1] == 1 else target[:, k] >= 0.05
-        ap = average_precision(make_curve(p[:, k], weight * positive, weight * ~positive))
-        if ap is not None:
-            found.append(ap)
+        found.append(average_precision(make_curve(p[:, k], weight * positive, weight * ~positive)))
+    return [ap for ap in found if ap is not None]
+
+
+def macro_ap(target: np.ndarray, weight: np.ndarray, p: np.ndarray) -> float:
+    """Mean of site_aps."""
+    found = site_aps(target, weight, p)
     return float(np.mean(found)) if found else float("nan")
+
+
+def chance_of_gain(target, weight, base: np.ndarray, model: np.ndarray, seed: int, draws: int = 200) -> float:
+    """Share of bootstrap draws over validation rows (paired) in which the model's macro AP is above the base's."""
+    rng = np.random.default_rng(seed)
+    gains = []
+    for _ in range(draws):
+        times = rng.poisson(1.0, len(weight))
+        gains.append(macro_ap(target, weight * times, model) - macro_ap(target, weight * times, base))
+    return float(np.mean(np.array(gains) > 0))
 
 
 def check_parts(spools: dict, recipe: PositionRecipe) -> None:
     """Each part needs sites of both kinds; without novel ones, validation falls back on annotated ones, and says so."""
     if not min(_kinds(spools[VALID])) and min(_kinds(spools[KNOWN])):
-        log.warning("no novel site of each kind in the validation regions: rounds are chosen on annotated ones")
+        log.warning(
+            "no novel site of each kind in the validation regions: rounds are chosen on annotated ones"
+        )
         for piece in spools[KNOWN].pieces():
             spools[VALID].append(*piece)
     for key, word in ((TRAIN, "training"), (VALID, "validation")):
@@ -185,7 +214,7 @@ def warn_of_disguises(spool: Spool, names: list[str]) -> list[str]:
             continue
         value = np.nan_to_num(spool.column(i), nan=-np.inf)
         rank = np.unique(value, return_inverse=True)[1] / max(len(value), 1)
-        top = max(macro_ap(target, weight, np.column_stack([r, r, r])) for r in (rank, 1 - rank))
+        top = max(ap for r in (rank, 1 - rank) for ap in site_aps(target, weight, np.column_stack([r, r])))
         if top > SUSPICIOUS_AP:
             log.warning("feature %s alone reaches AP %.4f: is it the label in disguise?", name, top)
             found.append(name)
@@ -195,20 +224,33 @@ def warn_of_disguises(spool: Spool, names: list[str]) -> list[str]:
 def fit(
     spools: dict, recipe: PositionRecipe, names: list[str], start: str, seed: int, threads: int, tick
 ) -> PositionModel:
-    """Boost with early stopping on the validation macro AP, then calibrate. tick: called after each round."""
+    """Boost with early stopping on the validation macro AP, keep the trees if their gain is sure, calibrate.
+
+    tick: called after each round.
+    """
     target, weight = spools[VALID].targets()
     prior = class_prior(spools[TRAIN], recipe)
     margins = np.concatenate([with_prior(m, prior) for _, _, m, _ in spools[VALID].pieces()])
     model = PositionModel(None, recipe.name, recipe.target, names, start, prior, 0)
     train = xgboost.QuantileDMatrix(Pieces(spools[TRAIN], prior), nthread=threads)
     valid = xgboost.QuantileDMatrix(Pieces(spools[VALID], prior), nthread=threads, ref=train)
-    objective = {"objective": "reg:logistic"} if model.outputs == 2 else {"objective": "multi:softprob", "num_class": 3}
+    objective = (
+        {"objective": "reg:logistic"}
+        if model.outputs == 2
+        else {"objective": "multi:softprob", "num_class": 3}
+    )
     params = {**recipe.params, **objective, "tree_method": "hist", "seed": seed, "nthread": threads,
               "disable_default_eval_metric": 1}  # fmt: skip
 
+    half = np.random.default_rng(seed).random(len(target)) < 0.5
+    in_halves: list[list[float]] = []
+
+    def of_halves(p: np.ndarray) -> list[float]:
+        return [macro_ap(target[h], weight[h], p[h]) for h in (half, ~half)]
+
     def metric(predicted: np.ndarray, _) -> tuple[str, float]:
         p = predicted.reshape(len(target), -1)
-        p = np.column_stack([p, 1 - p.max(axis=1)]) if model.outputs == 2 else p
+        in_halves.append(of_halves(p))
         return "macro_ap", macro_ap(target, weight, p)
 
     history: dict = {}
@@ -218,22 +260,40 @@ def fit(
                                                                data_name="valid")],
         verbose_eval=False,
     )  # fmt: skip
-    base = macro_ap(target, weight, link(margins.astype(np.float64)))
-    best = float(model.booster.best_score)
-    model.trees = model.booster.best_iteration + 1 if not best <= base else 0
-    logits = margins
-    if model.trees:
-        logits = model.booster.predict(valid, output_margin=True, iteration_range=(0, model.trees))
-        model.temperature = temperature(target, weight, logits.reshape(len(target), -1).astype(np.float64))
-    else:
-        log.warning("nothing gained on validation (base macro AP %.4f): the model saved is the base model", base)
+    rounds = model.booster.best_iteration + 1
+    logits = model.booster.predict(valid, output_margin=True, iteration_range=(0, rounds))
+    logits = logits.reshape(len(target), -1).astype(np.float64)
+    start_logits = margins.astype(np.float64)
+    chance = chance_of_gain(target, weight, link(start_logits), link(logits), seed)
+    unbiased = held_out_gain(np.array(in_halves), np.array(of_halves(link(start_logits))))
+    gained = chance >= SURE_GAIN and unbiased > 0
+    if not gained:
+        log.warning(
+            "no sure gain on validation (%+.4f where rounds were chosen on the other half; above in %.0f %% of bootstrap "
+            "draws): the model saved is the %s, calibrated", unbiased, 100 * chance,
+            "base model" if start == "base" else "prior",
+        )  # fmt: skip
+    model.trees = rounds if gained else 0
+    kept = logits if gained else start_logits
+    model.temperature = temperature(target, weight, kept)
     model.training = {
         "params": {k: v for k, v in params.items() if k != "nthread"},
         "rounds": model.trees,
-        "valid_macro_ap": {"start": base, "model": max(best, base) if model.trees else base},
+        "chance_of_gain": chance,
+        "held_out_gain": unbiased,
+        "valid_macro_ap": {"start": macro_ap(target, weight, link(start_logits)), "model": macro_ap(target, weight, link(kept))},
         "history": history["valid"]["macro_ap"],
     }
     return model
+
+
+def held_out_gain(history: np.ndarray, start: np.ndarray) -> float:
+    """Gain in macro AP with the rounds chosen on one half of the validation rows and measured on the other, averaged.
+
+    history: (rounds, 2) macro AP in each half after each round; start: (2,) before the first. Free of the bias of
+    choosing the best of many rounds on the rows that are then looked at.
+    """
+    return float(np.mean([history[np.argmax(history[:, 1 - h]), h] - start[h] for h in (0, 1)]))
 
 
 def class_prior(spool: Spool, recipe: PositionRecipe) -> list[float]:

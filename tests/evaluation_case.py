@@ -1,4 +1,6 @@
-"""Synthetic labels and scores for the tests of ms-eval: genes, sites, a base model and a better one, sampled with weights."""
+"""Synthetic labels and scores for the tests of ms-eval: genes, sites, a base model and a better one, sampled
+with weights.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,13 @@ SITES = ("donor", "acceptor")
 
 def sites_table(rows, genes, recipe="m1", tiers=("MANE", "basic", "comprehensive")) -> pa.Table:
     """rows: (chrom, pos, strand, site, tier, label, weight); other columns are empty."""
-    columns = dict(zip(("chrom", "pos", "strand", "site", "tier", "label", "weight"), zip(*rows, strict=True), strict=True))
+    columns = dict(
+        zip(
+            ("chrom", "pos", "strand", "site", "tier", "label", "weight"),
+            zip(*rows, strict=True),
+            strict=True,
+        )
+    )
     form = schema.load("sites").arrow
     arrays = []
     for field in form:
@@ -26,7 +34,9 @@ def sites_table(rows, genes, recipe="m1", tiers=("MANE", "basic", "comprehensive
     return pa.Table.from_arrays(arrays, schema=form.with_metadata(meta))
 
 
-def scores_table(chrom, pos, strand, weight, donor, acceptor, base_donor=None, base_acceptor=None, model=None) -> pa.Table:
+def scores_table(
+    chrom, pos, strand, weight, donor, acceptor, base_donor=None, base_acceptor=None, model=None
+) -> pa.Table:
     """A table in the scores format; without base scores these columns are null."""
     n = len(pos)
     form = schema.load("scores").arrow
@@ -35,7 +45,9 @@ def scores_table(chrom, pos, strand, weight, donor, acceptor, base_donor=None, b
         "neither": np.maximum(0, 1 - np.asarray(donor, np.float32) - np.asarray(acceptor, np.float32)),
         "base_donor": base_donor, "base_acceptor": base_acceptor,
     }  # fmt: skip
-    arrays = [pa.nulls(n, f.type) if values[f.name] is None else pa.array(values[f.name], f.type) for f in form]
+    arrays = [
+        pa.nulls(n, f.type) if values[f.name] is None else pa.array(values[f.name], f.type) for f in form
+    ]
     meta = streams.metadata("scores", 1, [], model=model or {"name": "toy"})
     return pa.Table.from_arrays(arrays, schema=form.with_metadata(meta))
 
@@ -52,10 +64,15 @@ def _sigmoid(x):
 
 
 def synthetic(genes=40, length=2_000_000, seed=0, introns=8, background=0.05, chroms=("chr15",), gain=1.5):
-    """(sites, scores) of a realistic case: tiers, both strands, sampled negatives, a base model and a better one."""
+    """(sites, scores) of a realistic case: tiers, both strands, sampled negatives, a base model and a better
+    one.
+    """
     rng = np.random.default_rng(seed)
     spans, rows = [], []
-    out = {k: [] for k in ("chrom", "pos", "strand", "weight", "donor", "acceptor", "base_donor", "base_acceptor")}
+    out = {
+        k: []
+        for k in ("chrom", "pos", "strand", "weight", "donor", "acceptor", "base_donor", "base_acceptor")
+    }
     step = length * len(chroms) // genes
     for g in range(genes):
         chrom, strand = chroms[g % len(chroms)], "+-"[rng.integers(2)]
@@ -69,7 +86,7 @@ def synthetic(genes=40, length=2_000_000, seed=0, introns=8, background=0.05, ch
             rows.append((chrom, int(pos), strand, site, tier, SITES.index(site), 1.0))
         logits = rng.normal(-12, 3.4, (2, end - start))  # donor, acceptor of the base model
         better = logits - 0.8 + rng.normal(0, 1.0, logits.shape)
-        for chrom_, pos, strand_, site, tier, label, _ in rows[-2 * introns :]:
+        for _, pos, _, _, tier, label, _ in rows[-2 * introns :]:
             truth = rng.normal([4, 0, -2][tier], 2.5)
             logits[label, pos - start] = truth
             better[label, pos - start] = truth + rng.normal(gain, 1.0)

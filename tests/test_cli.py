@@ -33,8 +33,29 @@ def test_version_and_unknown_option(run, name):
 def test_missing_file_and_unknown_names(run):
     run("ms-features", "absent.bed", *GENOME, "-o", "x.arrow", code=1, says="no such file, absent.bed")
     run("ms-basescore", "--genome", "absent.fa", "-o", "x", code=1, says="no such genome file, absent.fa")
-    run("ms-features", "absent.bed", *GENOME, "--modalities", "nonsense", "-o", "x.arrow", code=2, says="unknown modality")
-    run("ms-basescore", *GENOME, "--model", "nonsense", "--region", "chr15:1-9", "-o", "x", code=1, says="unknown base model")
+    run(
+        "ms-features",
+        "absent.bed",
+        *GENOME,
+        "--modalities",
+        "nonsense",
+        "-o",
+        "x.arrow",
+        code=2,
+        says="unknown modality",
+    )
+    run(
+        "ms-basescore",
+        *GENOME,
+        "--model",
+        "nonsense",
+        "--region",
+        "chr15:1-9",
+        "-o",
+        "x",
+        code=1,
+        says="unknown base model",
+    )
     run("ms-train", "--recipe", "m9", "x", code=2, says="unknown recipe")
     run("ms-train", "x", code=2, says="name a recipe or a target")
     run("ms-train", "absent.arrow", "--recipe", "m1-p", code=1, says="no such file")
@@ -44,7 +65,16 @@ def test_missing_file_and_unknown_names(run):
 def test_no_genome_named(run):
     Path("r.bed").write_text("chr15\t1\t2\n")
     run("ms-features", "r.bed", "-o", "x.arrow", code=2, says="no genome")
-    run("ms-features", "r.bed", "--config", "absent.toml", "-o", "x.arrow", code=2, says="no such configuration")
+    run(
+        "ms-features",
+        "r.bed",
+        "--config",
+        "absent.toml",
+        "-o",
+        "x.arrow",
+        code=2,
+        says="no such configuration",
+    )
     Path("ms.toml").write_text("[genome\n")
     run("ms-features", "r.bed", "-o", "x.arrow", code=2, says="not TOML")
     Path("ms.toml").write_text("[gnome]\n")
@@ -61,7 +91,9 @@ BED = "chr15\t48400000\t48500000\t.\t0\t-\n"
 
 def test_closed_pipe_ends_quietly(shell):
     Path("r.bed").write_text(BED)
-    done = shell(f"ms-features r.bed --genome {DATA}/chr15.fa.gz --modalities sequence --background 1 | head -c 100 | wc -c")
+    done = shell(
+        f"ms-features r.bed --genome {DATA}/chr15.fa.gz --modalities sequence --background 1 | head -c 100 | wc -c"
+    )
     assert done.stdout.strip() == b"100"
     assert b"rror" not in done.stderr
 
@@ -73,7 +105,9 @@ def test_unwritable_and_full(run):
     Path("folder").mkdir()
     run(*args, "-o", "folder", code=1, says="output is a folder")
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*tool("ms-features"), *map(str, args[1:])], stdout=full, stderr=subprocess.PIPE, timeout=100)
+        done = subprocess.run(
+            [*tool("ms-features"), *map(str, args[1:])], stdout=full, stderr=subprocess.PIPE, timeout=100
+        )
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     assert b"Traceback" not in done.stderr
@@ -83,7 +117,17 @@ def test_unwritable_and_full(run):
 def test_read_only_folder(run):
     Path("r.bed").write_text(BED)
     Path("locked").mkdir(mode=0o500)
-    run("ms-features", "r.bed", *GENOME, "--modalities", "sequence", "-o", "locked/x.arrow", code=1, says="not writable")
+    run(
+        "ms-features",
+        "r.bed",
+        *GENOME,
+        "--modalities",
+        "sequence",
+        "-o",
+        "locked/x.arrow",
+        code=1,
+        says="not writable",
+    )
 
 
 @pytest.mark.parametrize(("kill", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -108,11 +152,29 @@ def test_config_is_found_in_the_working_folder_and_by_environment(run):
     Path("r.bed").write_text("chr15\t48400000\t48400500\n")
     text = f'[genome]\nfasta = "{DATA}/chr15.fa.gz"\n'
     Path("ms.toml").write_text(text)
-    run("ms-features", "r.bed", "--modalities", "genomic,sequence", "--no-labels", "-o", "x.arrow", code=1, says="no annotation")
+    run(
+        "ms-features",
+        "r.bed",
+        "--modalities",
+        "genomic,sequence",
+        "--no-labels",
+        "-o",
+        "x.arrow",
+        code=1,
+        says="no annotation",
+    )
     run("ms-features", "r.bed", "--modalities", "sequence", "-o", "x.arrow")
     Path("sub").mkdir()
     os.rename("ms.toml", "sub/other.toml")
-    run("ms-features", "r.bed", "--modalities", "sequence", "-o", "x.arrow", env={"MS_CONFIG": "sub/other.toml"})
+    run(
+        "ms-features",
+        "r.bed",
+        "--modalities",
+        "sequence",
+        "-o",
+        "x.arrow",
+        env={"MS_CONFIG": "sub/other.toml"},
+    )
 
 
 def test_imports_run_one_way():
@@ -120,7 +182,12 @@ def test_imports_run_one_way():
     for path in (ROOT / "tools").glob("*.py"):
         assert not re.search(r"^\s*(from|import) ms_", path.read_text(), re.M), path
         head = [line for line in path.read_text().splitlines() if re.match(r"(from|import) ", line)]
-        assert all(re.match(r"(from libmeta\.cli|from libmeta import cli|import|from (pathlib|collections|typing))", line) for line in head), path
+        assert all(
+            re.match(
+                r"(from libmeta\.cli|from libmeta import cli|import|from (pathlib|collections|typing))", line
+            )
+            for line in head
+        ), path
     for path in (ROOT / "libmeta").rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"^\s*(from|import) (ms_(?!schemas)|tools)", text, re.M), path

@@ -17,7 +17,9 @@ SCHEMA = pa.schema([("pos", pa.int64()), ("x", pa.float32())])
 
 
 def batch(n, at=0):
-    return pa.RecordBatch.from_arrays([pa.array(range(at, at + n), pa.int64()), pa.array(np.ones(n, "f4"))], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(range(at, at + n), pa.int64()), pa.array(np.ones(n, "f4"))], schema=SCHEMA
+    )
 
 
 def write(path, sizes):

@@ -18,9 +18,25 @@ log = logging.getLogger("libmeta")
 )
 @argument("regions", required=False)
 @option("--model", default="spliceai", show_default=True, help="Base model: spliceai or openspliceai.")
-@option("--weights", metavar="FOLDER", help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].")
-@option("--models", "count", type=int, metavar="N", help="Use the first N networks of the ensemble [default: all].")
-@option("--region", "only", multiple=True, metavar="REGION", help="chr1 or chr1:100-200[:+] (1-based); repeatable.")
+@option(
+    "--weights",
+    metavar="FOLDER",
+    help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].",
+)
+@option(
+    "--models",
+    "count",
+    type=int,
+    metavar="N",
+    help="Use the first N networks of the ensemble [default: all].",
+)
+@option(
+    "--region",
+    "only",
+    multiple=True,
+    metavar="REGION",
+    help="chr1 or chr1:100-200[:+] (1-based); repeatable.",
+)
 @option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "torch", "reference"]))
 @option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]))
 @genome
@@ -48,13 +64,20 @@ def main(regions, model, weights, count, only, engine, dtype, genome, config, ou
     adapter = basemodels.get(model)
     paths = adapter.find(weights)
     if count is not None and not 1 <= count <= len(paths):
-        raise MetaError(f"the ensemble has {len(paths)} networks, --models {count}; ask for 1 to {len(paths)}", USAGE)
+        raise MetaError(
+            f"the ensemble has {len(paths)} networks, --models {count}; ask for 1 to {len(paths)}", USAGE
+        )
     paths = paths[:count]
     scorer = engines.build(adapter.read(paths), engine, pick(device, threads), thread_count(threads), dtype)
     merged = merge(spans, fasta.contigs)
     bases = sum(r.end - r.start for r in merged)
     log.info(
-        "%s, %d networks, engine %s (%s); %s bp on both strands", model, scorer.models, scorer.name, dtype, f"{bases:,}"
+        "%s, %d networks, engine %s (%s); %s bp on both strands",
+        model,
+        scorer.models,
+        scorer.name,
+        dtype,
+        f"{bases:,}",
     )
     form = schema.load("base_scores")
     about = {
@@ -72,7 +95,10 @@ def main(regions, model, weights, count, only, engine, dtype, genome, config, ou
     files = {**read.files, "genome": fasta.path, **{p.name: p for p in paths}}
     chain = streams.step("ms-basescore", arguments(), files, read.upstream)
     started = time.monotonic()
-    with _writer(output, fasta, form, chain, about, ScoreWriter, streams) as out, progress(bases, "bp", "base") as bar:
+    with (
+        _writer(output, fasta, form, chain, about, ScoreWriter, streams) as out,
+        progress(bases, "bp", "base") as bar,
+    ):
         for scored, done in basescore.pieces(scorer, fasta, spans):
             if isinstance(out, ScoreWriter):
                 for region, start, donor, acceptor in scored:

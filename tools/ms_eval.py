@@ -16,15 +16,30 @@ log = logging.getLogger("libmeta")
     epilog="Exit code 3: nothing to score (no row in the scope of the labels, or no site there).",
 )
 @argument("scores", default="-")
-@option("--labels", metavar="SITES", help="Sites with labels, from ms-labels --recipe. Needed, except for a JSON.")
+@option(
+    "--labels", metavar="SITES", help="Sites with labels, from ms-labels --recipe. Needed, except for a JSON."
+)
 @output
 @option("--html", metavar="FILE", help="Write a page with tables and plots (needs matplotlib).")
-@option("--multiqc", "multiqc_file", metavar="FILE", help="Write a MultiQC section; end its name in _mqc.json.")
+@option(
+    "--multiqc", "multiqc_file", metavar="FILE", help="Write a MultiQC section; end its name in _mqc.json."
+)
 @option("--base", metavar="PREFIX|NAME", help="Base scores: bigWig prefix, .parquet, or a name in ms.toml.")
-@option("--region", "regions", multiple=True, metavar="R", help="Only here: chr1, chr1:100-200, chr1:100-200:+.")
-@option("--bootstrap", "draws", type=IntRange(0), default=500, show_default=True, help="Draws of genes; 0 for none.")
+@option(
+    "--region", "regions", multiple=True, metavar="R", help="Only here: chr1, chr1:100-200, chr1:100-200:+."
+)
+@option(
+    "--bootstrap",
+    "draws",
+    type=IntRange(0),
+    default=500,
+    show_default=True,
+    help="Draws of genes; 0 for none.",
+)
 @seed
-@option("--locus", "loci", multiple=True, metavar="R", help="Draw this region on the page [default: 3 examples].")
+@option(
+    "--locus", "loci", multiple=True, metavar="R", help="Draw this region on the page [default: 3 examples]."
+)
 @option("--table", "as_table", is_flag=True, help="Print the table instead of the JSON where no -o is given.")
 @config
 def main(scores, labels, output, html, multiqc_file, base, regions, draws, seed, loci, as_table, config):
@@ -67,6 +82,8 @@ def _evaluate(scores, labels, html, base, regions, draws, seed, loci, config):
 
     if not labels:
         raise MetaError("no labels, --labels; give the sites table of ms-labels --recipe m1", USAGE)
+    if labels == scores == "-":
+        raise MetaError("two tables on one standard input, SCORES and --labels; name a file for one", USAGE)
     if html:
         report.require_matplotlib()
     stream = open_table(labels).expect("sites")
@@ -81,10 +98,10 @@ def _evaluate(scores, labels, html, base, regions, draws, seed, loci, config):
     if not evaluation.counts.scored:
         raise _nothing(evaluation, rows)
     if not any(evaluation.site_counts(i)["in_scope"] for i in (0, 1)):
-        raise MetaError(f"no site in the scope, {labels}; widen --region or check the recipe", NOTHING_TO_SCORE)
+        raise MetaError(
+            f"no site in the scope, {labels}; widen --region or check the recipe", NOTHING_TO_SCORE
+        )
     metrics = _document(evaluation, rows, stream.provenance, labels, draws, seed)
-    for warning in metrics["warnings"]:
-        log.warning("warning: %s", warning)
     if html:
         _write(html, report.page(metrics, evaluation, windows))
     return metrics
@@ -103,7 +120,8 @@ def _base(base, config):
     known = load(config).base_scores
     if base not in known:
         raise MetaError(
-            f"no base scores {base!r}: neither {base}.donor.plus.bw nor [base_scores.{base}] in ms.toml, --base; "
+            f"no base scores {base!r}: neither {base}.donor.plus.bw nor [base_scores.{base}] in ms.toml, "
+            f"--base; "
             "make them with ms-basescore",
             USAGE,
         )
@@ -120,7 +138,8 @@ def _nothing(evaluation, rows):
             f"no contig in common, {where} ({theirs} against {ours}); likely another genome or build", DATA
         )
     return MetaError(
-        f"none of {evaluation.counts.rows:,} rows is in the scope of the labels, {where}; give scores and labels of the "
+        f"none of {evaluation.counts.rows:,} rows is in the scope of the labels, {where}; give scores and "
+        f"labels of the "
         "same regions",
         NOTHING_TO_SCORE,
     )

@@ -16,20 +16,38 @@ log = logging.getLogger("libmeta")
 )
 @argument("regions", default="-")
 @option("--modalities", default="all", show_default=True, metavar="A,B", help="a,b, all, or all-but-x[,y].")
-@option("--labels", metavar="FILE", help="Sites table for the labels [default: REGIONS, or the annotation of ms.toml].")
+@option(
+    "--labels",
+    metavar="FILE",
+    help="Sites table for the labels [default: REGIONS, or the annotation of ms.toml].",
+)
 @option("--no-labels", is_flag=True, help="No label columns even where ms.toml names an annotation.")
 @option(
-    "--region", "only", multiple=True, metavar="REGION", help="Only here: chr1 or chr1:100-200 (1-based); repeatable."
+    "--region",
+    "only",
+    multiple=True,
+    metavar="REGION",
+    help="Only here: chr1 or chr1:100-200 (1-based); repeatable.",
 )
-@option("--min-score", type=FloatRange(0, 1), help="Base score from which every position is taken [default: 0.01].")
-@option("--dinucleotide", type=FloatRange(0, 1), help="Chance of a position beside GT, GC or AG [default: 0.1].")
-@option("--background", type=FloatRange(0, 1), help="Chance of any other position [default: 0.01]; 1 takes all.")
+@option(
+    "--min-score",
+    type=FloatRange(0, 1),
+    help="Base score from which every position is taken [default: 0.01].",
+)
+@option(
+    "--dinucleotide", type=FloatRange(0, 1), help="Chance of a position beside GT, GC or AG [default: 0.1]."
+)
+@option(
+    "--background", type=FloatRange(0, 1), help="Chance of any other position [default: 0.01]; 1 takes all."
+)
 @config
 @genome
 @output
 @batch_size
 @seed
-def main(regions, modalities, labels, no_labels, only, min_score, dinucleotide, background, output, **options):
+def main(
+    regions, modalities, labels, no_labels, only, min_score, dinucleotide, background, output, **options
+):
     refuse_terminal(output)
     import libmeta.config
     from libmeta import features, schema, streams

@@ -1,8 +1,9 @@
 """The fft engine: overlap-save convolution in the frequency domain by a small compiled kernel (fftconv.c).
 
-Kernels of the SpliceAI family are long (11, 21, 41) and channels few (32), so a layer costs about seven times fewer
-operations this way than directly. float32, CPU, 32 channels; the kernel is built at installation where there is a C
-compiler and picks AVX-512, AVX2 or plain code by the processor it runs on. MS_NO_KERNEL=1 hides it.
+Kernels of the SpliceAI family are long (11, 21, 41) and channels few (32), so a layer costs about seven times
+fewer operations this way than directly. float32, CPU, 32 channels. The kernel is built at installation where
+there is a C compiler and picks AVX-512, AVX2 or plain code by the processor it runs on;
+MS_NO_KERNEL=1 hides it.
 """
 
 import ctypes
@@ -23,9 +24,18 @@ from libmeta.resnet import CLASSES, Conv, ResNetWeights, fold
 
 CHANNELS = 32
 POINTS = {64: (8, 8), 128: (8, 16), 256: (16, 16)}  # lengths of a transform and the two factors it is done in
-GROUP = {64: 48, 128: 24, 256: 24}  # tile pairs multiplied together: few enough for the cache, enough to reuse matrices
-LOGITS = 4  # columns of the logits: three classes, padded to a vector
+GROUP = {
+    64: 24,
+    128: 12,
+    256: 12,
+}  # tile pairs multiplied together: few enough for the cache, enough to reuse matrices
+COST = {
+    64: 1.0,
+    128: 1.15,
+    256: 1.6,
+}  # time per point, measured: matrices and slots of long transforms outgrow the cache
 LEVELS = ("portable", "avx2", "avx512")
+KERNEL_VERSION = 1  # of fftconv.c: what is compiled must be what is called
 HUGE_PAGE, NUMPY_LARGE = 2 << 20, 8 << 20  # bytes
 
 _ADVICE = "use --engine torch"
@@ -36,7 +46,9 @@ def missing() -> str | None:
     if os.environ.get("MS_NO_KERNEL"):
         return f"the compiled kernel is hidden by MS_NO_KERNEL; unset it or {_ADVICE}"
     if _library_path() is None:
-        return f"the compiled kernel of the fft engine is not installed; install again with a C compiler or {_ADVICE}"
+        return f"no compiled kernel of the fft engine; install again with a C compiler or {_ADVICE}"
+    if _library() is None:
+        return f"the compiled kernel {_library_path()} is of another version; install again or {_ADVICE}"
     return None
 
 
@@ -57,7 +69,7 @@ def unfit(nets: list[ResNetWeights], device: str, dtype: str) -> str | None:
 class FftEngine(Engine):
     """Folded networks in float32 through the compiled kernel; threads work on different pieces and networks.
 
-    level: instruction set, an index of LEVELS, the processor's best if None. The results do not depend on threads.
+    level: instruction set, an index of LEVELS, None for the processor's best. Threads do not change results.
     """
 
     name = "fft"
@@ -68,7 +80,7 @@ class FftEngine(Engine):
         self.threads = threads or torch.get_num_threads()
         kernel = _Kernel(best_level() if level is None else level)
         self.nets = [_Net(net, kernel) for net in nets]
-        self._spare: list[_Workspace] = []
+        self._spare: list[_Workspace] = []  # kept between calls: fresh memory costs more than a short piece
 
     def _pieces(
         self, codes: np.ndarray, bounds: list[tuple[int, int]]
@@ -82,7 +94,6 @@ class FftEngine(Engine):
                 while len(waiting) < self.models + 2 * self.threads and (job := next(jobs, None)) is not None:
                     waiting.append(pool.submit(self._score_net, job[1], job[0]))
                 yield start, stop, np.stack([waiting.popleft().result() for _ in range(self.models)])
-        self._spare.clear()
 
     def _score_net(self, model: int, codes: np.ndarray) -> np.ndarray:
         try:
@@ -114,7 +125,11 @@ class _Kernel:
         pointer, rows = ctypes.c_void_p, ctypes.c_int64
         self.layer = library[f"layer_{level}"]
         self.head = library[f"head_{level}"]
-        self.embed, self.softmax, self.layer_floats = library["embed"], library["softmax"], library["layer_floats"]
+        self.embed, self.softmax, self.layer_floats = (
+            library["embed"],
+            library["softmax"],
+            library["layer_floats"],
+        )
         self.layer.argtypes = [ctypes.POINTER(_LayerCall)]
         self.head.argtypes = [pointer, rows, pointer, pointer]
         self.embed.argtypes = [pointer, rows, pointer, pointer]
@@ -127,8 +142,8 @@ class _Kernel:
 class _Workspace:
     """Memory of one thread: named blocks of float32 that grow as they must.
 
-    The frequencies of a tile lie on as many pages. Huge pages save most misses of the address cache, and numpy asks for
-    them where a block is large, so all are.
+    The frequencies of a tile lie on as many pages. Huge pages save most misses of the address cache; numpy
+    asks for them where a block is large, so all are.
     """
 
     def __init__(self) -> None:
@@ -181,13 +196,16 @@ class _Net:
         self.head_bias = np.append(net.head_bias, 0).astype(np.float32)
         self.heads = {after: _float32(np.pad(head.T, ((0, 0), (0, 1)))) for after, head in net.heads}
         self.blocks = [
-            (_ConvLayer(block.conv1, slope, kernel, block.scale, block.shift), _ConvLayer(block.conv2, slope, kernel))
+            (
+                _ConvLayer(block.conv1, slope, kernel, block.scale, block.shift),
+                _ConvLayer(block.conv2, slope, kernel),
+            )
             for block in net.blocks
         ]
 
     def __call__(self, codes: np.ndarray, workspace: _Workspace) -> np.ndarray:
         rows, line = len(codes), CHANNELS * 4
-        # The trunk stays where it is: a block adds to the middle of its rows, and what is outside is no longer used.
+        # The trunk stays where it is: a block adds to the middle of its rows, the rest is no longer used.
         trunk, hidden = workspace.get("trunk", rows * CHANNELS), workspace.get("hidden", rows * CHANNELS)
         self.kernel.embed(codes.ctypes.data, rows, _address(self.table), trunk)
         length = rows - 2 * self.context
@@ -227,16 +245,16 @@ def twiddles(points: int) -> np.ndarray:
 
 
 def cheapest(outputs: int, kernel: int, dilation: int) -> int:
-    """Transform length that does the layer in the least time: tiles times what a tile costs.
-
-    Per point: 96 vector operations of multiplication, and 2 * 5 log2 of transform, which run at about half the speed.
-    """
+    """Transform length that gives `outputs` rows of a layer in the least time: tiles times a tile's cost."""
 
     def cost(points: int) -> float:
         useful = points - kernel + 1
-        long, count = -(-outputs // dilation), outputs % dilation or dilation
-        tiles = count * -(-long // useful) + (dilation - count) * -(-(long - 1) // useful)
-        return tiles * points * (96 + 20 * np.log2(points))
+        longest, many = (
+            -(-outputs // dilation),
+            outputs % dilation or dilation,
+        )  # `many` phases have the longest length
+        tiles = many * -(-longest // useful) + (dilation - many) * -(-(longest - 1) // useful)
+        return tiles * points * COST[points]
 
     return min((points for points in POINTS if points >= 2 * kernel), key=cost)
 
@@ -255,8 +273,13 @@ def _library_path() -> Path | None:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(str(_library_path()))
+def _library() -> ctypes.CDLL | None:
+    """The loaded kernel; None where it does not load or was built from another version of fftconv.c."""
+    try:
+        library = ctypes.CDLL(str(_library_path()))
+        return library if library["kernel_version"]() == KERNEL_VERSION else None
+    except (OSError, AttributeError):
+        return None
 
 
 def _float32(values: np.ndarray | None) -> np.ndarray | None:

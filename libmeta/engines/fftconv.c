@@ -52,11 +52,15 @@ int64_t layer_floats(int points, int group) {
     return points / 2 * slot_stride(group) + (int64_t)4 * points * CHANNELS + SCRATCH;
 }
 
+/* To be raised, here and in fft.py, whenever a structure, a function or the meaning of an argument changes. */
+int kernel_version(void) { return 1; }
+
 /* 2: AVX-512, 1: AVX2 with FMA, 0: neither or not an x86. */
 int best_level(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return 2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return 2;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
     return 0;

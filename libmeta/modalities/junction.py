@@ -14,22 +14,45 @@ _READS = "no junction file, or none of this contig"
 _PSI = "not measured"
 
 
-def _column(name: str, doc: str, missing: str, unit: str = "", low: float | None = 0, high: float | None = None) -> Column:
-    return Column(f"junction_{name}", "float32", doc, "feature", unit=unit, min=low, max=high, missing=missing)
+def _column(
+    name: str, doc: str, missing: str, unit: str = "", low: float | None = 0, high: float | None = None
+) -> Column:
+    return Column(
+        f"junction_{name}", "float32", doc, "feature", unit=unit, min=low, max=high, missing=missing
+    )
 
 
 COLUMNS = (
     _column("log1p", "ln(1 + reads over tissues and partners)", _READS, "ln reads"),
-    _column("has_support", "1 if any tissue has min_support reads, or (PSI table only) PSI >= 0.05", _READS, high=1),
+    _column(
+        "has_support",
+        "1 if any tissue has min_support reads, or (PSI table only) PSI >= 0.05",
+        _READS,
+        high=1,
+    ),
     _column("n_partners", "distinct sites at the other end of its introns", _READS),
     _column("max_reads", "reads of its strongest intron, over tissues", _READS, "reads"),
     _column("entropy", "Shannon entropy of its reads over partners", _READS, "bits"),
-    _column("is_annotated", "1 if a source calls an intron of it annotated", "no intron there, or no source tells", high=1),
-    _column("tissue_breadth", "tissues with min_support reads, or (PSI table only) PSI > 0.1", _READS, "tissues"),
+    _column(
+        "is_annotated",
+        "1 if a source calls an intron of it annotated",
+        "no intron there, or no source tells",
+        high=1,
+    ),
+    _column(
+        "tissue_breadth", "tissues with min_support reads, or (PSI table only) PSI > 0.1", _READS, "tissues"
+    ),
     _column("tissue_max", "reads in the tissue that has most", _READS, "reads"),
     _column("tissue_mean", "mean reads over tissues", _READS, "reads"),
     _column("tissue_variance", "variance of the reads over tissues (population)", _READS, "reads squared"),
-    _column("psi", "usage among competing introns, tissues pooled; or (PSI table only) mean over tissues", _PSI, "PSI", 0, 1),
+    _column(
+        "psi",
+        "usage among competing introns, tissues pooled; or (PSI table only) mean over tissues",
+        _PSI,
+        "PSI",
+        0,
+        1,
+    ),
     _column("psi_variance", "variance of PSI over tissues (population)", _PSI, "PSI squared", 0, 1),
 )
 _FROM_READS = {
@@ -59,7 +82,9 @@ class Reader:
         if "files" in self.named:
             self._reads = _by_site(site_support(load(self.named["files"], genome, only={chrom})), chrom)
         if "psi" in self.named:
-            self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)
+            self._psi = _psi_by_site(
+                psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom
+            )
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
         if window.chrom != self._chrom:
@@ -153,5 +178,7 @@ def _psi_by_site(found, genome, chrom: str) -> dict[str, dict]:
 def open_source(sources) -> Reader:
     named = sources.config.modality(NAME)
     if not {"files", "psi"} & set(named):
-        raise Absent("no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ...")
+        raise Absent(
+            "no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ..."
+        )
     return Reader(sources, named)

@@ -1,6 +1,6 @@
 """Make the real piece of chromosome 15 in this folder from public Python packages; see README.md beside this file.
 
-    python tests/data/make.py [FOLDER]     FOLDER holds, or receives, the downloaded packages (about 155 MB)
+python tests/data/make.py [FOLDER]     FOLDER holds, or receives, the downloaded packages (about 155 MB)
 """
 
 import csv
@@ -34,7 +34,17 @@ KEPT_TAGS = ("basic", "MANE_Select", "Ensembl_canonical", "CCDS", "appris_princi
 def package(name: str, folder: Path) -> Path:
     requirement, options, file = PACKAGES[name]
     if not (folder / file).exists():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", *options, "-d", str(folder), requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            *options,
+            "-d",
+            str(folder),
+            requirement,
+        ]
         subprocess.run(command, check=True)
     return folder / file
 
@@ -75,7 +85,11 @@ def annotation(lines: io.BufferedIOBase) -> None:
         pairs = [(k, v) for k, v in pairs if k in KEPT and (k != "tag" or v in KEPT_TAGS)]
         fields[8] = " ".join(f"{k} {v};" if k == "exon_number" else f'{k} "{v}";' for k, v in pairs)
         kept.append("\t".join(fields))
-    whole = {m[1] for line in kept if line.split("\t")[2] == "gene" and (m := re.search(r'gene_id "([^"]*)"', line))}
+    whole = {
+        m[1]
+        for line in kept
+        if line.split("\t")[2] == "gene" and (m := re.search(r'gene_id "([^"]*)"', line))
+    }
     inside = [line for line in kept if re.search(r'gene_id "([^"]*)"', line)[1] in whole]
     gzipped(HERE / "gencode.v34.gtf.gz", "\n".join(inside) + "\n")
 

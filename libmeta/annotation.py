@@ -76,9 +76,7 @@ class Annotation:
         Exons that touch or overlap are one exon: there is no intron of length zero, hence no site between them.
         """
         order = self.exon_transcript.astype(np.int64) << _TRANSCRIPT_BITS
-        reached = (
-            np.maximum.accumulate(order + self.exon_end) - order
-        )  # furthest end so far in the same transcript
+        reached = np.maximum.accumulate(order + self.exon_end) - order  # furthest end so far in the same transcript
         same = self.exon_transcript[1:] == self.exon_transcript[:-1]
         gap = np.flatnonzero(same & (self.exon_start[1:] > reached[:-1]))
         return self.exon_transcript[gap], reached[gap], self.exon_start[gap + 1]

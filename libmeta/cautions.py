@@ -46,9 +46,7 @@ def _training(evaluation: Evaluation, model: object) -> list[str]:
         regions = model.get(key) or []
         seen = list(dict.fromkeys(str(r[0]) for r in regions if _touched(evaluation, [r]).any()))
         if seen:
-            found.append(
-                f"{told} on regions of {', '.join(seen)} that are tested here: its figures are too good"
-            )
+            found.append(f"{told} on regions of {', '.join(seen)} that are tested here: its figures are too good")
     kept = model.get("test") or []
     if kept and not model.get("train") and (n := int(_outside(evaluation, kept).sum())):
         found.append(
@@ -115,9 +113,7 @@ def _other_genome(evaluation: Evaluation, scores: list[dict], labels: list[dict]
     found = []
     theirs, ours = _genomes(scores), _genomes(labels)
     if theirs and ours and not theirs & ours:
-        found.append(
-            "scores and labels were made with different genome files: check that both are of one build"
-        )
+        found.append("scores and labels were made with different genome files: check that both are of one build")
     seen = evaluation.seen
     known = int((evaluation.score[:, seen].max(axis=0) >= RECOGNISED).sum()) if seen.any() else 0
     if seen.sum() >= 20 and known < 0.05 * seen.sum():

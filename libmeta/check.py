@@ -40,14 +40,10 @@ def check_table(path: Path) -> str:
     stream = open_table(path)
     name = stream.metadata.get("format")
     if name not in schema.names() or schema.load(name).kind != "table":
-        raise MetaError(
-            f"no table format of ours (ms.format is {name!r}), {path}; give a file made by an ms- tool"
-        )
+        raise MetaError(f"no table format of ours (ms.format is {name!r}), {path}; give a file made by an ms- tool")
     form = schema.load(name)
     if stream.metadata.get("version") != form.version:
-        raise MetaError(
-            f"{name} version {stream.metadata.get('version')}, {path}; this is version {form.version}"
-        )
+        raise MetaError(f"{name} version {stream.metadata.get('version')}, {path}; this is version {form.version}")
     if not stream.metadata.get("provenance"):
         raise MetaError(f"no provenance (ms.provenance), {path}; make it with an ms- tool")
     wanted = _wanted(form, stream.schema, path)
@@ -96,9 +92,7 @@ def _described(item: pa.Field) -> schema.Column:
         for column in modalities.columns(name):
             if column.name.split(".")[-1] == plain:
                 return schema.Column(**{**column.__dict__, "name": item.name})
-    return schema.Column(
-        item.name, str(item.type), "", missing="" if not item.nullable else "as its modality says"
-    )
+    return schema.Column(item.name, str(item.type), "", missing="" if not item.nullable else "as its modality says")
 
 
 def _check_column(batch: pa.RecordBatch, column: schema.Column, path: Path, before: int) -> None:
@@ -116,9 +110,7 @@ def _check_column(batch: pa.RecordBatch, column: schema.Column, path: Path, befo
     if column.values:
         odd = [v for v in pc.unique(values).to_pylist() if v is not None and v not in column.values]
         if odd:
-            raise MetaError(
-                f"{odd[0]!r} in {column.name}, {path}; it takes {', '.join(map(str, column.values))}"
-            )
+            raise MetaError(f"{odd[0]!r} in {column.name}, {path}; it takes {', '.join(map(str, column.values))}")
     if column.min is not None or column.max is not None:
         span = pc.min_max(values).as_py()
         low, high = span["min"], span["max"]
@@ -148,13 +140,9 @@ class _Order:
             if self.last is not None and chrom == self.last[0]:
                 if rest < self.last[1] or (rest == self.last[1] and self.unique):
                     kind = "twice" if rest == self.last[1] else "out of order"
-                    raise MetaError(
-                        f"key {key} stands {kind}, {self.path} row {row}; sort by {', '.join(self.names)}"
-                    )
+                    raise MetaError(f"key {key} stands {kind}, {self.path} row {row}; sort by {', '.join(self.names)}")
             elif chrom in self.seen:
-                raise MetaError(
-                    f"contig {chrom} in two places, {self.path} row {row}; sort by {', '.join(self.names)}"
-                )
+                raise MetaError(f"contig {chrom} in two places, {self.path} row {row}; sort by {', '.join(self.names)}")
             else:
                 self.seen.append(chrom)
             self.last = (chrom, rest)
@@ -182,9 +170,7 @@ def check_bigwig(path: Path) -> str:
             if not intervals:
                 continue
             table = np.array(intervals)
-            covered += int(
-                (np.minimum(table[:, 1], start + (1 << 22)) - np.maximum(table[:, 0], start)).sum()
-            )
+            covered += int((np.minimum(table[:, 1], start + (1 << 22)) - np.maximum(table[:, 0], start)).sum())
             if table[:, 1].max() > length:
                 raise MetaError(f"value beyond {chrom} ({length:,} bp), {path}; likely another build")
             if not ((table[:, 2] >= 0) & (table[:, 2] <= 1)).all():

@@ -25,18 +25,12 @@ __all__ = [
 
 log = logging.getLogger("libmeta")
 
-output = option(
-    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where to write; - is stdout."
-)
+output = option("-o", "--output", default="-", show_default=True, metavar="FILE", help="Where to write; - is stdout.")
 config = option("--config", metavar="TOML", help="Sources [default: ./ms.toml, or $MS_CONFIG].")
 genome = option("--genome", metavar="FASTA", help="Genome, plain or bgzipped [default: from ms.toml].")
 threads = option("--threads", type=IntRange(1), help="CPU threads [default: all that this process may use].")
-device = option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
-)
-batch_size = option(
-    "--batch-size", type=IntRange(1), default=65536, show_default=True, help="Rows in one batch."
-)
+device = option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+batch_size = option("--batch-size", type=IntRange(1), default=65536, show_default=True, help="Rows in one batch.")
 seed = option("--seed", type=IntRange(0), default=1, show_default=True, help="The one seed of all chance.")
 
 
@@ -62,7 +56,10 @@ def tool(help_text: str, epilog: str | None = None):
         @functools.wraps(function)
         def body(quiet, verbose, **options):
             _talk(name, quiet, verbose)
-            return function(**options)
+            try:
+                return function(**options)
+            except BrokenPipeError:
+                _leave(0)  # the reader (head, say) has all it wants; click would make this exit code 1
 
         command = click.option("-q", "--quiet", is_flag=True, help="Errors only.")(body)
         command = click.option("-v", "--verbose", count=True, help="More; -vv gives tracebacks.")(command)
@@ -90,9 +87,7 @@ def _talk(name: str, quiet: bool, verbose: int) -> None:
 
 
 def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
-    traces = any(
-        a.startswith("-vv") or a == "--verbose" for a in (argv if argv is not None else sys.argv[1:])
-    )
+    traces = any(a.startswith("-vv") or a == "--verbose" for a in (argv if argv is not None else sys.argv[1:]))
 
     def fail(message: str, code: int) -> None:
         click.echo(f"{name}: error: {message}", err=True)
@@ -103,9 +98,7 @@ def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
         if traces:
             sys.__excepthook__(kind, error, trace)
         text = " ".join(str(error).split())
-        click.echo(
-            f"{name}: error: unexpected {kind.__name__}: {text}; run again with -vv and report it", err=True
-        )
+        click.echo(f"{name}: error: unexpected {kind.__name__}: {text}; run again with -vv and report it", err=True)
 
     sys.excepthook = unexpected
     # a polite kill cleans up like Ctrl-C does: temporary files go, atomic outputs never appear
@@ -127,8 +120,6 @@ def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"{name}: interrupted", err=True)
         _leave(INTERRUPTED)
-    except BrokenPipeError:
-        _leave(0)  # the reader (head, say) has all it wants
     except OSError as error:
         if traces:
             raise
@@ -175,9 +166,7 @@ class progress:
         if log.isEnabledFor(logging.INFO) and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(
-                total=self.total, unit=self.unit, desc=self.label, unit_scale=True, file=sys.stderr
-            )
+            self.bar = tqdm(total=self.total, unit=self.unit, desc=self.label, unit_scale=True, file=sys.stderr)
         return self
 
     def update(self, n: float) -> None:

@@ -59,9 +59,7 @@ class Config:
                     f"a tier needs a gtf, {where} in {self.name}; write {{name=..., gtf=..., tag=...}}", USAGE
                 )
             gtf = self.file(tier["gtf"], f"{where} gtf")
-            found.append(
-                {"name": tier.get("name", tier.get("tag", gtf.name)), "gtf": gtf, "tag": tier.get("tag")}
-            )
+            found.append({"name": tier.get("name", tier.get("tag", gtf.name)), "gtf": gtf, "tag": tier.get("tag")})
         return found
 
     @property
@@ -70,9 +68,7 @@ class Config:
         found = {}
         for name, entry in self.values.get("base_scores", {}).items():
             if not isinstance(entry, dict) or not isinstance(entry.get("prefix"), str):
-                raise MetaError(
-                    f'no prefix, [base_scores.{name}] in {self.name}; write prefix = "..."', USAGE
-                )
+                raise MetaError(f'no prefix, [base_scores.{name}] in {self.name}; write prefix = "..."', USAGE)
             found[name] = self.resolve(entry["prefix"])
         return found
 
@@ -80,9 +76,7 @@ class Config:
         """[modalities.NAME] with file names resolved; {} where there is none. A table of files is {tissue: Path}."""
         entry = self.values.get("modalities", {}).get(name, {})
         if not isinstance(entry, dict):
-            raise MetaError(
-                f"not a table, [modalities.{name}] in {self.name}; write [modalities.{name}]", USAGE
-            )
+            raise MetaError(f"not a table, [modalities.{name}] in {self.name}; write [modalities.{name}]", USAGE)
         return {k: self._value(v, f"[modalities.{name}] {k}") for k, v in entry.items()}
 
     def _value(self, value, where: str):

@@ -62,9 +62,7 @@ class Evaluation:
         self.score = np.zeros((2 * len(self.models), n), np.float32)
         self.scored_genes = np.zeros(len(truth.genes), bool)
         self.peaks: list[Rows] | None = [] if peaks else None
-        self._marks: dict[
-            int, np.ndarray
-        ] = {}  # one bit for every position of the scope that has been scored
+        self._marks: dict[int, np.ndarray] = {}  # one bit for every position of the scope that has been scored
 
     # ---- rows in -----------------------------------------------------------------------------------------
 
@@ -105,8 +103,7 @@ class Evaluation:
                 site, at = np.argwhere(wrong)[0]
                 where = self._where(cell, pos[at])
                 raise MetaError(
-                    f"{whose} {SITES[site]} score {values[site, at]} is no probability, {where}; make the "
-                    f"scores again"
+                    f"{whose} {SITES[site]} score {values[site, at]} is no probability, {where}; make the scores again"
                 )
 
     def _where(self, cell: int, pos: int) -> str:
@@ -131,13 +128,9 @@ class Evaluation:
         marks[places] |= bits
 
     def _duplicate(self, cell: int, pos: int) -> MetaError:
-        return MetaError(
-            f"a position stands twice in the scores, {self._where(cell, pos)}; keep one row of each"
-        )
+        return MetaError(f"a position stands twice in the scores, {self._where(cell, pos)}; keep one row of each")
 
-    def _score(
-        self, cell: int, pos: np.ndarray, weight: np.ndarray, scores: np.ndarray, gene: np.ndarray
-    ) -> None:
+    def _score(self, cell: int, pos: np.ndarray, weight: np.ndarray, scores: np.ndarray, gene: np.ndarray) -> None:
         first = self.truth.cards(cell)
         low, high = first.start + np.searchsorted(self.truth.pos[first], (pos[0], pos[-1] + 1))
         at = np.searchsorted(pos, self.truth.pos[low:high])
@@ -184,9 +177,7 @@ class Evaluation:
             mine = self._marks.setdefault(cell, np.zeros_like(marks))
             if np.any(mine & marks):
                 chrom, strand = self.truth.cell_name(cell)
-                raise MetaError(
-                    f"positions stand in both pieces, {chrom} strand {strand}; keep one row of each"
-                )
+                raise MetaError(f"positions stand in both pieces, {chrom} strand {strand}; keep one row of each")
             mine |= marks
         self.counts.merge(other.counts)
         for mine, theirs in (
@@ -215,9 +206,7 @@ class Evaluation:
         weights of the scored ones do not stand for them already. Sites that the base model did not score are
         left out.
         """
-        chosen = np.flatnonzero(
-            (self.truth.state[i] > NEGATIVE) & (self.truth.state[i] != MASKED) & ~self.dropped
-        )
+        chosen = np.flatnonzero((self.truth.state[i] > NEGATIVE) & (self.truth.state[i] != MASKED) & ~self.dropped)
         seen = self.seen[chosen]
         lacking = int((~seen).sum())
         weight = np.where(seen, self.weight[chosen], 0.0)

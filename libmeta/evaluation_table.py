@@ -106,18 +106,11 @@ def text_table(metrics: dict) -> str:
     both = "base" in metrics["models"]
     lines = [prevalence_line(metrics), ""]
     head = (
-        f"{'':31}{'':10}"
-        + (f"{'base':>12}" if both else "")
-        + f"{'refined':>12}"
-        + (f"{'change':>12}" if both else "")
+        f"{'':31}{'':10}" + (f"{'base':>12}" if both else "") + f"{'refined':>12}" + (f"{'change':>12}" if both else "")
     )
     lines.append(head)
     for row in headline(metrics):
-        line = (
-            f"{row['label']:31}{row['class']:10}"
-            + (f"{row['base']:>12}" if both else "")
-            + f"{row['meta']:>12}"
-        )
+        line = f"{row['label']:31}{row['class']:10}" + (f"{row['base']:>12}" if both else "") + f"{row['meta']:>12}"
         lines.append((line + (f"{row['change']:>12}" if both else "")).rstrip())
     if both:
         lines += [
@@ -155,13 +148,9 @@ def multiqc(metrics: dict, sample: str) -> dict:
         values[f"fn_reduction_{name}"] = _at(
             metrics, "overall", name, "common", "same_precision", "fn_reduction_percent"
         )
-        values[f"fp_reduction_{name}"] = _at(
-            metrics, "overall", name, "common", "same_recall", "fp_reduction_percent"
-        )
+        values[f"fp_reduction_{name}"] = _at(metrics, "overall", name, "common", "same_recall", "fp_reduction_percent")
     values = {k: v for k, v in values.items() if v is not None}
-    headers = {
-        k: {"title": _title(k), "format": "{:,.4f}" if "reduction" not in k else "{:,.1f}"} for k in values
-    }
+    headers = {k: {"title": _title(k), "format": "{:,.4f}" if "reduction" not in k else "{:,.1f}"} for k in values}
     return {
         "id": "ms_eval",
         "section_name": "ms-eval",

@@ -35,8 +35,10 @@ class Sources:
 
     def gene_bounds(self, chrom: str, strand: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(start, end) of the gene that holds each position, 0-based half-open, float64 (n,), NaN outside genes."""
+        if self.labels is None:
+            return np.full(len(positions), np.nan), np.full(len(positions), np.nan)
         owner = self.labels.gene_of(chrom, strand, positions)
-        spans = np.array([g[1:3] for g in self.labels.genes] or [(0, 0)], np.float64)[np.clip(owner, 0, None)]
+        spans = np.array([g[6:8] for g in self.labels.genes] or [(0, 0)], np.float64)[np.clip(owner, 0, None)]
         spans[owner < 0] = np.nan
         return spans[:, 0], spans[:, 1]
 
@@ -81,9 +83,7 @@ def columns(readers: dict, labelled: bool) -> list[schema.Column]:
     """Columns of the stream: key, weight, labels if there are any, then the columns of each modality."""
     fixed = [c for c in schema.load("features").columns if labelled or not c.optional]
     further = [
-        schema.Column(
-            f"{name}.{c.name}", c.type, c.doc, c.role, name, c.unit, c.min, c.max, c.values, c.missing
-        )
+        schema.Column(f"{name}.{c.name}", c.type, c.doc, c.role, name, c.unit, c.min, c.max, c.values, c.missing)
         for name, reader in readers.items()
         for c in reader.columns
     ]
@@ -140,9 +140,7 @@ def _part(sources: Sources, readers: dict, region: Region, sampling: Sampling) -
     for name, reader in readers.items():
         arrays |= {f"{name}.{k}": v for k, v in reader.read(window, positions).items()}
     form = arrow_schema(readers, sources.labels is not None)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form
-    )
+    return pa.RecordBatch.from_arrays([pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form)
 
 
 def _labels(sources: Sources, region: Region, positions: np.ndarray) -> dict:

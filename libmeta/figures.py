@@ -171,9 +171,7 @@ def locus(window: dict) -> str:
         axis.set(ylim=(-1.08, 1.08), ylabel=name)
         axis.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "", "0", "", "1"])
         for y, text in ((0.9, "donor"), (-0.9, "acceptor")):
-            axis.text(
-                0.004, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=8.5, alpha=0.75
-            )
+            axis.text(0.004, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=8.5, alpha=0.75)
     _annotation(axes[-1], window)
     axes[-1].set_xlim(window["start"] + 0.5, window["end"] + 0.5)
     axes[-1].xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))

@@ -1,7 +1,7 @@
 """Genes of several annotation sources as one list: the same gene under two names is one gene."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -14,7 +14,10 @@ _VERSION = re.compile(r"\.\d+(?=$|_)")
 
 @dataclass(frozen=True)
 class GeneSpan:
-    """A stretch of a gene, [start, end) 0-based half-open; measured: the junction evidence covers the gene."""
+    """A stretch of a gene, [start, end) 0-based half-open; measured: the junction evidence covers the gene.
+
+    gene_start, gene_end: the whole gene, where a region cut it.
+    """
 
     chrom: str
     start: int
@@ -22,11 +25,13 @@ class GeneSpan:
     strand: str
     gene: str
     measured: bool
+    gene_start: int
+    gene_end: int
 
     @property
     def row(self) -> list:
         """As an entry of ms.genes."""
-        return [self.chrom, self.start, self.end, self.strand, self.gene, self.measured]
+        return list(astuple(self))
 
 
 @dataclass
@@ -96,9 +101,7 @@ def _own_genes(annotation: Annotation) -> tuple[np.ndarray, list[tuple]]:
 def chosen(annotation: Annotation, names: set[str]) -> np.ndarray:
     """bool (T,): transcripts whose gene has one of these ids (with or without version) or names."""
     pairs = zip(annotation.gene_id, annotation.gene_name, strict=True)
-    return np.fromiter(
-        (i in names or n in names or stable(i) in names for i, n in pairs), bool, len(annotation)
-    )
+    return np.fromiter((i in names or n in names or stable(i) in names for i, n in pairs), bool, len(annotation))
 
 
 def require_genes(annotations: list[Annotation], names: set[str]) -> None:
@@ -107,9 +110,7 @@ def require_genes(annotations: list[Annotation], names: set[str]) -> None:
     for a in annotations:
         has.update(a.gene_id, a.gene_name, map(stable, a.gene_id))
     if missing := sorted(names - has):
-        raise MetaError(
-            f"gene {missing[0]} is not in the annotation; give ids or names as the annotation has them"
-        )
+        raise MetaError(f"gene {missing[0]} is not in the annotation; give ids or names as the annotation has them")
 
 
 def containing(genes: Genes, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +132,4 @@ def reads_inside(genes: Genes, chrom, start, end, strand, reads) -> np.ndarray:
     end, reads = end[order], reads[order]
     base = (genes.chrom * 2 + (genes.strand > 0)) << 40
     low, high = np.searchsorted(place, base | genes.start), np.searchsorted(place, base | genes.end)
-    return np.array(
-        [reads[a:b][end[a:b] <= e].sum() for a, b, e in zip(low, high, genes.end, strict=True)], np.int64
-    )
+    return np.array([reads[a:b][end[a:b] <= e].sum() for a, b, e in zip(low, high, genes.end, strict=True)], np.int64)

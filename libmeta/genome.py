@@ -100,6 +100,4 @@ def _check_end(path: str) -> None:
         name, length, offset, bases, width = handle.read().splitlines()[-1].split("\t")[:5]
     needed = int(offset) + (int(length) - 1) // int(bases) * int(width) + (int(length) - 1) % int(bases) + 1
     if os.path.getsize(path) < needed:
-        raise MetaError(
-            f"shorter than its index says (contig {name}), {path}; copy it again, or remove {path}.fai"
-        )
+        raise MetaError(f"shorter than its index says (contig {name}), {path}; copy it again, or remove {path}.fai")

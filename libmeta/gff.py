@@ -62,9 +62,7 @@ class Builder:
         """Add an exon [start, end) of transcript `key`; checks coordinates, and contig and strand of its siblings."""
         if start >= end or start < 0:
             what = "starts after it ends" if start >= end else "starts before the first base"
-            raise MetaError(
-                f"exon {start + 1}-{end} {what}, {self.where} line {number}; mend or remove the line"
-            )
+            raise MetaError(f"exon {start + 1}-{end} {what}, {self.where} line {number}; mend or remove the line")
         length = self.contigs.lengths[self.names[chrom]]
         if end > length:
             raise MetaError(
@@ -242,13 +240,7 @@ def _gff3_names(key: str, features: dict) -> Names:
     for top in dict.fromkeys(t for p in (parents or [key]) for t in _tops(p, features)):
         gene = features.get(top, ([], {}))[1]
         name = gene.get("gene_id") or (top != key and attributes.get("gene_id")) or _GFF3_PREFIX.sub("", top)
-        shown = (
-            gene.get("gene_name")
-            or gene.get("gene")
-            or gene.get("Name")
-            or attributes.get("gene_name")
-            or name
-        )
+        shown = gene.get("gene_name") or gene.get("gene") or gene.get("Name") or attributes.get("gene_name") or name
         genes.append((unquote(name), unquote(shown)))
     return Names(identity, genes, tags)
 

@@ -11,9 +11,7 @@ import numpy as np
 _SHIFT = 11  # of the 23 mantissa bits of a float32, 12 are kept: 2**12 bins to a factor of two
 _ZERO = np.float32(2.0**-24).view(np.uint32)  # scores below 6e-8 share the first bin
 _HALF = np.float32(0.5).view(np.uint32)
-_ONE = np.float32(2.0**-25).view(
-    np.uint32
-)  # below the smallest non-zero 1 - score of a float32: the bin of 1.0
+_ONE = np.float32(2.0**-25).view(np.uint32)  # below the smallest non-zero 1 - score of a float32: the bin of 1.0
 _LOWER = int(_HALF - _ZERO) >> _SHIFT
 BINS = _LOWER + (int(_HALF - _ONE) >> _SHIFT) + 1
 COARSE_SHIFT = 8  # 16 coarse bins to a factor of two, for the counts per gene
@@ -42,9 +40,7 @@ def _make_edges() -> np.ndarray:
 
 _EDGES = _make_edges()
 EDGES = _EDGES[:-1]  # float64 (BINS,): the smallest score of each bin
-CENTRES = (
-    _EDGES[:-1] + _EDGES[1:]
-) / 2  # float64 (BINS,): what a score of the bin is taken for in calibration
+CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2  # float64 (BINS,): what a score of the bin is taken for in calibration
 
 
 class Scores:

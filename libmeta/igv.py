@@ -8,9 +8,7 @@ COLOURS = {"donor": "31,119,180", "acceptor": "214,39,40"}
 FADED = {"donor": "158,202,225", "acceptor": "252,174,145"}
 
 
-def session(
-    path: str | Path, genome: str, prefixes: dict[str, str], locus: str, annotation: str | None = None
-) -> str:
+def session(path: str | Path, genome: str, prefixes: dict[str, str], locus: str, annotation: str | None = None) -> str:
     """The XML of a session to be saved at `path`; files are named relative to it.
 
     prefixes: {label: bigWig prefix}; for each kind of site and strand the tracks of all labels are overlaid, the last
@@ -35,11 +33,7 @@ def session(
         track = {"id": near(annotation), "name": "annotation", "displayMode": "EXPANDED", "clazz": _FEATURES}
         ET.SubElement(ET.SubElement(root, "Panel", name="FeaturePanel"), "Track", track)
     ET.indent(root)
-    return (
-        '<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n'
-        + ET.tostring(root, encoding="unicode")
-        + "\n"
-    )
+    return '<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 _FEATURES = "org.broad.igv.track.FeatureTrack"
@@ -57,9 +51,5 @@ def _merged(panel: ET.Element, name: str, files: dict[str, str], site: str) -> N
             row, "Track", {"id": file, "name": f"{label} {name}", "color": colour, "autoScale": "false",
                            "renderer": "BAR_CHART", "windowFunction": "max", "clazz": "org.broad.igv.track.DataSourceTrack"}
         )  # fmt: skip
-        ET.SubElement(
-            track, "DataRange", minimum="0", baseline="0", maximum="1", type="LINEAR", drawBaseline="true"
-        )
-    ET.SubElement(
-        row, "DataRange", minimum="0", baseline="0", maximum="1", type="LINEAR", drawBaseline="true"
-    )
+        ET.SubElement(track, "DataRange", minimum="0", baseline="0", maximum="1", type="LINEAR", drawBaseline="true")
+    ET.SubElement(row, "DataRange", minimum="0", baseline="0", maximum="1", type="LINEAR", drawBaseline="true")

@@ -63,13 +63,13 @@ def _from_config(config: Config, genome: Genome, regions: list[Region], read: Re
     from libmeta import sites
 
     log.info("labels from the annotation of %s", config.name)
-    # whole contigs, so that the bounds of genes are their own and not those of the regions
+    # whole contigs: no gene is cut, and the look-up does not slow down with the number of regions
     lengths = genome.contigs.lengths
-    whole_contigs = [Region(chrom, 0, lengths[chrom]) for chrom in dict.fromkeys(r.chrom for r in regions)]
-    found = sites.from_config(config, genome, whole_contigs)
+    found = sites.from_config(
+        config, genome, [Region(c, 0, lengths[c]) for c in dict.fromkeys(r.chrom for r in regions)]
+    )
     read.files |= {f"annotation.{t['name']}": t["gtf"] for t in config.annotation_tiers}
-    genes = [(g.chrom, g.start, g.end, g.strand, g.gene, g.measured) for g in found.genes]
-    return SiteIndex(found.table, genes, None, genome.contigs)
+    return SiteIndex(found.table, [g.row for g in found.genes], None, genome.contigs)
 
 
 def clip(regions: list[Region], only: list[Region], genome: Genome) -> list[Region]:

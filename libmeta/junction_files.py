@@ -92,9 +92,7 @@ class _Rows:
         return _STRANDS[text]
 
     def raw(self, tissue: str) -> Raw:
-        chrom, start, end, strand, reads, unique, overhang, annotated, group = (
-            np.array(c) for c in self.columns
-        )
+        chrom, start, end, strand, reads, unique, overhang, annotated, group = (np.array(c) for c in self.columns)
         contigs = [n.decode("utf-8", "replace") for n in self.contigs]
         tissues = [t or tissue for t in self.tissues]
         return Raw(self.where, contigs, chrom, start, end, strand, tissues, np.arange(len(start)), group, reads, unique,
@@ -130,10 +128,7 @@ def read(path: str | Path, tissue: str | None = None) -> Raw:
 
 def _stem(path: Path) -> str:
     """liver.SJ.out.tab -> liver."""
-    return (
-        re.sub(r"(\.(SJ\.out\.tab|junc|junctions|bed|tab|tsv|txt|gct|parquet|gz|bgz))+$", "", path.name)
-        or path.name
-    )
+    return re.sub(r"(\.(SJ\.out\.tab|junc|junctions|bed|tab|tsv|txt|gct|parquet|gz|bgz))+$", "", path.name) or path.name
 
 
 def _data_lines(handle) -> Iterator[tuple[int, list[bytes]]]:
@@ -192,9 +187,7 @@ def _read_bed6(rows: _Rows, lines) -> None:
         if len(columns) < 6:
             raise rows.bad(number, f"{len(columns)} columns in a BED6")
         start, end = _integers(rows, number, columns, 1, 2)
-        rows.add(
-            number, columns[0], start, end, rows.strand(number, columns[5]), _count(rows, number, columns[4])
-        )
+        rows.add(number, columns[0], start, end, rows.strand(number, columns[5]), _count(rows, number, columns[4]))
 
 
 def _count(rows: _Rows, number: int, text: bytes) -> int:
@@ -239,21 +232,15 @@ def _read_gct(handle, where: str) -> Raw:
     if not handle.peek(1)[:1]:
         raise MetaError(f"no rows, {where}; download it again", CUT_SHORT)
     try:
-        with csv.open_csv(
-            handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert
-        ) as batches:
+        with csv.open_csv(handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert) as batches:
             for batch in batches:
                 names += batch.column(0).to_pylist()
-                counts = np.column_stack(
-                    [np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]]
-                )
+                counts = np.column_stack([np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]])
                 row, sample = np.nonzero(counts > 0)
                 entries.append((row + seen, sample, counts[row, sample].astype(np.int64)))
                 seen += len(counts)
     except pa.ArrowInvalid as error:
-        raise MetaError(
-            f"malformed GCT ({error}), {where} after line 3; mend the line or download it again"
-        ) from error
+        raise MetaError(f"malformed GCT ({error}), {where} after line 3; mend the line or download it again") from error
     if promised[:1] and promised[0].isdigit() and int(promised[0]) != seen:
         raise MetaError(
             f"{seen:,} rows where line 2 promises {int(promised[0]):,}, {where}; download it again, or mend line 2",
@@ -273,9 +260,7 @@ def _read_gct(handle, where: str) -> Raw:
 def _gct_place(name: str, number: int, where: str) -> tuple[str, int, int, int]:
     match = _GCT_NAME.match(name or "")
     if not match or not 1 < int(match[2]) <= int(match[3]):
-        raise MetaError(
-            f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions"
-        )
+        raise MetaError(f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions")
     return match[1], int(match[2]) - 1, int(match[3]), _STRANDS[(match[4] or ".").encode()]
 
 

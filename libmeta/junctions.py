@@ -42,36 +42,28 @@ def load(
     """
     pairs = list(files.items() if isinstance(files, Mapping) else files)
     annotated = None if introns is None else np.unique(intron_key(*introns))
-    parts = [
-        _placed(junction_files.read(path, tissue), genome, annotated, only, min_fit) for tissue, path in pairs
-    ]
+    parts = [_placed(junction_files.read(path, tissue), genome, annotated, only, min_fit) for tissue, path in pairs]
     return _table(parts, list(genome.contigs.lengths))
 
 
 # ---- one file -------------------------------------------------------------------------------------------------------
 
 
-def _placed(
-    raw: Raw, genome: Genome, annotated: np.ndarray | None, only: set[str] | None, min_fit: float
-) -> Raw:
+def _placed(raw: Raw, genome: Genome, annotated: np.ndarray | None, only: set[str] | None, min_fit: float) -> Raw:
     """Introns on the genome's contigs, each with a strand; the rest dropped and told; the build checked."""
     contigs = genome.contigs
     ours = contigs.match(raw.contigs, raw.where)
     to_index = np.array([contigs.order[ours[n]] if n in ours else -1 for n in raw.contigs])
     chrom = to_index[raw.chrom]
     lengths = np.array([*contigs.lengths.values(), 0])[chrom]
-    if (
-        past := np.flatnonzero((chrom >= 0) & (raw.end >= lengths))
-    ).size:  # no base left for the exon after it
+    if (past := np.flatnonzero((chrom >= 0) & (raw.end >= lengths))).size:  # no base left for the exon after it
         i = past[0]
         name = list(contigs.lengths)[chrom[i]]
         raise MetaError(
             f"junction ends at {raw.end[i]:,}, past {name} ({lengths[i]:,} bp), {raw.where}; {_likely(contigs.build)}"
         )
     if outside := int((chrom < 0).sum()):
-        log.info(
-            "%s: %s junctions on contigs that the genome does not have left out", raw.where, f"{outside:,}"
-        )
+        log.info("%s: %s junctions on contigs that the genome does not have left out", raw.where, f"{outside:,}")
     keep = chrom >= 0
     if only is not None:
         keep &= np.isin(chrom, [contigs.order[n] for n in only])
@@ -98,9 +90,7 @@ def _keep(raw: Raw, mask: np.ndarray) -> None:
     raw.intron = new[raw.intron]
 
 
-def _strands(
-    raw: Raw, genome: Genome, annotated: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _strands(raw: Raw, genome: Genome, annotated: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(fits on its strand, or on either where unstranded; sequence known; strand, 0 where it stays open), each (U,)."""
     good = {}
     for sign in (1, -1):
@@ -115,8 +105,7 @@ def _strands(
     strand[open_ & good[-1] & ~good[1]] = -1
     if annotated is not None and (strand == 0).any():
         listed = {
-            s: np.isin(intron_key(raw.chrom, raw.start, raw.end, np.full(len(strand), s)), annotated)
-            for s in (1, -1)
+            s: np.isin(intron_key(raw.chrom, raw.start, raw.end, np.full(len(strand), s)), annotated) for s in (1, -1)
         }
         strand[(strand == 0) & listed[1] & ~listed[-1]] = 1
         strand[(strand == 0) & listed[-1] & ~listed[1]] = -1
@@ -143,9 +132,7 @@ def _check_build(raw: Raw, fit, known, annotated, build: str | None, min_fit: fl
             )
         return
     if len(raw.start):
-        log.warning(
-            "warning: %s: too few junctions with known sequence (%d) to judge the build by", raw.where, n
-        )
+        log.warning("warning: %s: too few junctions with known sequence (%d) to judge the build by", raw.where, n)
 
 
 def _annotated_share(raw: Raw, annotated: np.ndarray) -> float:
@@ -172,9 +159,7 @@ def _table(parts: list[Raw], names: list[str]) -> pa.Table:
     rank = {t: i for i, t in enumerate(tissues)}
 
     def gather(per_intron: str) -> np.ndarray:
-        return np.concatenate([getattr(r, per_intron)[r.intron] for r in parts] or [np.zeros(0, int)]).astype(
-            np.int64
-        )
+        return np.concatenate([getattr(r, per_intron)[r.intron] for r in parts] or [np.zeros(0, int)]).astype(np.int64)
 
     def entries(name: str) -> np.ndarray:
         return np.concatenate([getattr(r, name) for r in parts] or [np.zeros(0, int)]).astype(np.int64)
@@ -205,8 +190,6 @@ def _table(parts: list[Raw], names: list[str]) -> pa.Table:
         "reads": pa.array(reduce(np.add, reads), pa.int64()),
         "unique_reads": told(reduce(np.add, unique), reduce(np.minimum, unique) != UNTOLD, pa.int64()),
         "overhang": told(reduce(np.maximum, overhang), reduce(np.maximum, overhang) != UNTOLD, pa.int32()),
-        "annotated": told(
-            reduce(np.maximum, annotated) > 0, reduce(np.maximum, annotated) != UNTOLD, pa.bool_()
-        ),
+        "annotated": told(reduce(np.maximum, annotated) > 0, reduce(np.maximum, annotated) != UNTOLD, pa.bool_()),
     }
     return pa.table(columns).cast(schema.load("junctions").arrow)

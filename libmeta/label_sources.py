@@ -39,17 +39,11 @@ def gather(
 ) -> Sources:
     """Options first; what they leave open comes from ms.toml. Raises MetaError (usage) for what cannot work."""
     if annotations and tiers:
-        raise MetaError(
-            "annotation files both as arguments and with --tier, command line; use one of the two", USAGE
-        )
-    named = [tier(t) for t in tiers] or [
-        {"name": _short(a), "gtf": Path(a), "tag": None} for a in annotations
-    ]
+        raise MetaError("annotation files both as arguments and with --tier, command line; use one of the two", USAGE)
+    named = [tier(t) for t in tiers] or [{"name": _short(a), "gtf": Path(a), "tag": None} for a in annotations]
     named = named or config.annotation_tiers
     if not named:
-        raise MetaError(
-            "no annotation, neither as arguments, --tier nor in ms.toml; name a GTF or GFF3", USAGE
-        )
+        raise MetaError("no annotation, neither as arguments, --tier nor in ms.toml; name a GTF or GFF3", USAGE)
     evidence = config.modality("junction")
     files = [junction(j) for j in junctions] or list(evidence.get("files", {}).items())
     table = psi or evidence.get("psi")
@@ -62,9 +56,7 @@ def tier(text: str) -> dict:
     """NAME=FILE[:TAG]."""
     name, equals, rest = text.partition("=")
     if not (name and equals and rest):
-        raise MetaError(
-            f"not NAME=FILE[:TAG], --tier {text}; write --tier MANE=gencode.gtf:MANE_Select", USAGE
-        )
+        raise MetaError(f"not NAME=FILE[:TAG], --tier {text}; write --tier MANE=gencode.gtf:MANE_Select", USAGE)
     file, colon, tag = rest.rpartition(":")
     if not colon or not tag or Path(rest).exists() or "/" in tag:
         file, tag = rest, None
@@ -105,9 +97,7 @@ def regions(texts: tuple[str, ...], bed: str | None, contigs: Contigs) -> list[R
     return found or None
 
 
-def label(
-    sites: Sites, recipe: str | None, known: tuple[int, ...], min_support: int, min_psi: float
-) -> Sites:
+def label(sites: Sites, recipe: str | None, known: tuple[int, ...], min_support: int, min_psi: float) -> Sites:
     """Fill label and weight; for m3 keep only measured genes. Raises NOTHING_TO_SCORE where nothing is left."""
     if recipe == "m1":
         sites = sites.labelled(*labels.m1(sites.facts()))

@@ -56,19 +56,6 @@ def m3(
     return label.astype(np.uint8), np.where(masked, 0, 1).astype(np.float32)
 
 
-def m3_psi(
-    facts: Facts, reference: tuple[int, ...] = (0, 1, 2), min_support: float = 3, min_psi: float = 0.05
-) -> tuple[np.ndarray, np.ndarray]:
-    """(target float32 in [0, 1], weight float32): the PSI of the row's own class, 0 for negatives.
-
-    Masked as in m3; so are supported sites whose PSI was not measured. A masked row's target is NaN.
-    """
-    label, weight = m3(facts, reference, min_support, min_psi)
-    target = np.where(label == NEITHER, 0, facts.psi)
-    weight = np.where(np.isnan(target), 0, weight)
-    return np.where(weight > 0, target, np.nan).astype(np.float32), weight.astype(np.float32)
-
-
 def _evidence(facts: Facts, min_support: float, min_psi: float) -> tuple[np.ndarray, np.ndarray]:
     """(some reads but too few, supported), bool (n,). Comparisons with NaN are False, as they should be."""
     few = (facts.reads > 0) & (facts.reads < min_support)

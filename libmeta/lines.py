@@ -36,9 +36,7 @@ def reading(path: str | Path) -> Iterator[io.BufferedReader]:
                 raise MetaError(f"empty input, {path}; make or download it again", CUT_SHORT)
             yield handle
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise MetaError(
-                f"truncated or damaged gzip, {path}; make or download it again", CUT_SHORT
-            ) from error
+            raise MetaError(f"truncated or damaged gzip, {path}; make or download it again", CUT_SHORT) from error
 
 
 def head(handle: io.BufferedReader, skip: tuple[bytes, ...] = (b"#",)) -> list[bytes]:

@@ -39,9 +39,7 @@ def examples(evaluation: Evaluation) -> list[tuple[Region, str, int]]:
     for _, site, cell, pos, base, meta, told in found:
         chrom, strand = evaluation.truth.cell_name(cell)
         region = Region(chrom, max(0, pos - MARGIN), pos + MARGIN + 1, strand)
-        title = (
-            f"{told}: {SITES[site]} at {chrom}:{pos + 1:,} ({strand}), base {base:.3f}, refined {meta:.3f}"
-        )
+        title = f"{told}: {SITES[site]} at {chrom}:{pos + 1:,} ({strand}), base {base:.3f}, refined {meta:.3f}"
         windows.append((region, title, pos))
     return windows
 
@@ -115,11 +113,7 @@ def _genes(truth: Truth, cells: list[int], region: Region) -> list[tuple]:
         if segments is None:
             continue
         strand = truth.cell_name(cell)[1]
-        near = (
-            (segments.edges[:-1] < region.end)
-            & (segments.edges[1:] > region.start)
-            & (segments.gene[:-1] >= 0)
-        )
+        near = (segments.edges[:-1] < region.end) & (segments.edges[1:] > region.start) & (segments.gene[:-1] >= 0)
         for number in np.unique(segments.gene[:-1][near]):
             mine = np.flatnonzero(segments.gene == number)
             start, end = int(segments.edges[mine[0]]), int(segments.edges[mine[-1] + 1])

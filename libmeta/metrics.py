@@ -224,9 +224,7 @@ def reliability(curve: Curve) -> list[dict]:
     """Per bin of RELIABILITY_EDGES that holds any weight: mean score, share of positives, weight, weight of
     positives.
     """
-    bins = np.clip(
-        np.searchsorted(RELIABILITY_EDGES, curve.centre, side="right") - 1, 0, len(RELIABILITY_EDGES) - 2
-    )
+    bins = np.clip(np.searchsorted(RELIABILITY_EDGES, curve.centre, side="right") - 1, 0, len(RELIABILITY_EDGES) - 2)
     weight = np.bincount(bins, curve.positive + curve.negative, len(RELIABILITY_EDGES) - 1)
     score = np.bincount(bins, (curve.positive + curve.negative) * curve.centre, len(RELIABILITY_EDGES) - 1)
     pos = np.bincount(bins, curve.positive, len(RELIABILITY_EDGES) - 1)

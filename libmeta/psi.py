@@ -86,9 +86,7 @@ def read(path: str | Path, genome: Genome, only: set[str] | None = None) -> Psi:
     contigs.match(seen, where)
     if not chosen:  # none on the contigs asked for
         nothing = np.zeros(0, np.int64)
-        return Psi(
-            where, nothing, nothing, nothing, nothing, np.zeros(0, object), [], np.zeros((0, 0), np.float32)
-        )
+        return Psi(where, nothing, nothing, nothing, nothing, np.zeros(0, object), [], np.zeros((0, 0), np.float32))
     table = pa.Table.from_batches(columns)
     psi = _checked(table, np.concatenate(chosen), tissues, genome, where)
     return _with_missing(psi)
@@ -104,15 +102,11 @@ def _batches(handle, names, header, delimiter, where):
     }
     # tissues keep their own names; key columns take ours, unless a tissue is called so too
     shown = [n if n in _KEYS else f"tissue:{h}" for n, h in zip(names, header, strict=True)]
-    wanted = list(_KEYS) + [
-        s for s, n in zip(shown, names, strict=True) if n not in _KEYS and n not in _PASSED
-    ]
+    wanted = list(_KEYS) + [s for s, n in zip(shown, names, strict=True) if n not in _KEYS and n not in _PASSED]
     if len(set(wanted)) != len(wanted):
         raise MetaError(f"two columns of one name, {where}; rename one")
     types = {w: kinds.get(w, pa.float32()) for w in wanted}
-    convert = csv.ConvertOptions(
-        column_types=types, include_columns=wanted, null_values=["", "NA", "NaN", "nan", "."]
-    )
+    convert = csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=["", "NA", "NaN", "nan", "."])
     if not handle.peek(1)[:1]:
         return
     read_options = csv.ReadOptions(column_names=shown, block_size=1 << 24)
@@ -129,9 +123,7 @@ def _gather(batches, contigs, only):
         for name in batch.column(0).unique().to_pylist():
             if name not in index:
                 ours = contigs.resolve(name or "")
-                index[name] = (
-                    -1 if ours is None or (only is not None and ours not in only) else contigs.order[ours]
-                )
+                index[name] = -1 if ours is None or (only is not None and ours not in only) else contigs.order[ours]
         chrom = np.array([index[n] for n in batch.column(0).to_pylist()], np.int32)
         rows = np.flatnonzero(chrom >= 0)
         if len(rows):
@@ -153,15 +145,11 @@ def _checked(table: pa.Table, chrom: np.ndarray, tissues: list[str], genome: Gen
     ):
         if bad.any():
             i = np.flatnonzero(bad)[0]
-            raise MetaError(
-                f"exon {names[chrom[i]]}:{start[i]}-{end[i]}, {where}: {what}; mend or remove the row"
-            )
+            raise MetaError(f"exon {names[chrom[i]]}:{start[i]}-{end[i]}, {where}: {what}; mend or remove the row")
     strand = np.array([_STRANDS.get(s, 0) for s in table["strand"].to_pylist()], np.int8)
     if not strand.all():
         raise MetaError(f"strand is not + or -, {where}; mend or remove the rows")
-    values = np.column_stack([c.to_numpy(zero_copy_only=False) for c in table.columns[len(_KEYS) :]]).astype(
-        np.float32
-    )
+    values = np.column_stack([c.to_numpy(zero_copy_only=False) for c in table.columns[len(_KEYS) :]]).astype(np.float32)
     if ((values < 0) | (values > 1)).any():
         raise MetaError(f"PSI outside 0..1, {where}; give fractions, not per cent")
     gene = np.array([g or "" for g in table["gene_id"].to_pylist()], object)

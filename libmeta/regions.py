@@ -47,9 +47,7 @@ def region_fields(text: str) -> tuple[str, int, int | None, str]:
         return match["chrom"], 0, None, strand
     start, end = (int(match[k].replace(",", "")) for k in ("start", "end"))
     if not 1 <= start <= end:
-        raise MetaError(
-            f"start must be at least 1 and at most the end, region {text!r}; regions are 1-based", USAGE
-        )
+        raise MetaError(f"start must be at least 1 and at most the end, region {text!r}; regions are 1-based", USAGE)
     return match["chrom"], start - 1, end, strand
 
 
@@ -63,9 +61,7 @@ def parse_region(text: str, contigs: Contigs) -> Region:
     return Region(chrom, start, length if end is None else end, strand)
 
 
-def read_bed(
-    source: str | Path | io.BufferedReader, contigs: Contigs, name: str | None = None
-) -> list[Region]:
+def read_bed(source: str | Path | io.BufferedReader, contigs: Contigs, name: str | None = None) -> list[Region]:
     """Regions of a BED file (plain or gzip), sorted by contig of the genome and start.
 
     Raises MetaError with the line number for what is not BED, unsorted, duplicated or past the contig's end, and
@@ -83,9 +79,7 @@ def read_bed(
                 if not line.strip() or line.startswith(("#", "track", "browser")):
                     continue
                 region = _bed_line(line, contigs, f"{where} line {number}")
-                _check_order(
-                    region, regions[-1] if regions else None, finished, seen, f"{where} line {number}"
-                )
+                _check_order(region, regions[-1] if regions else None, finished, seen, f"{where} line {number}")
                 regions.append(region)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MetaError(f"truncated or damaged gzip, {where}; make it again") from error
@@ -121,9 +115,7 @@ def _check_order(region: Region, last: Region | None, finished: set, seen: set, 
     key = (region.chrom, region.start, region.end, region.strand)
     if key in seen:
         raise MetaError(f"interval {region} stands twice, {where}; run: sort -u -k1,1 -k2,2n -k3,3n")
-    if last is not None and (
-        region.chrom in finished or (region.chrom == last.chrom and region.start < last.start)
-    ):
+    if last is not None and (region.chrom in finished or (region.chrom == last.chrom and region.start < last.start)):
         raise MetaError(f"not sorted, {where}; run: sort -k1,1 -k2,2n")
     if last is not None and region.chrom != last.chrom:
         finished.add(last.chrom)

@@ -153,9 +153,7 @@ def _headline(metrics: dict, both: bool) -> str:
             f'<tr{" class=first" if label else ""}><td class="l">{escape(label)}</td><td '
             f'class="l">{row["class"]}</td>{values}</tr>'
         )
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _headline_notes(metrics: dict, both: bool) -> str:
@@ -195,8 +193,7 @@ def _strata(metrics: dict) -> str:
             first = ' class="first"' if k == 0 else ""
             label = escape(stratum["name"]) if k == 0 else ""
             rows.append(
-                f'<tr{first}><td class="l">{label}</td><td '
-                f'class="l">{name}</td>{_stratum_cells(stratum[name])}</tr>'
+                f'<tr{first}><td class="l">{label}</td><td class="l">{name}</td>{_stratum_cells(stratum[name])}</tr>'
             )
     text = (
         "Resampling genes (95 % intervals): is the refined model ever below the base? <em>Above</em> and "

@@ -139,9 +139,7 @@ def check(net: ResNetWeights, where: str) -> ResNetWeights:
     expected += [(f"skip after block {skip.after}", skip.conv, (channels, channels, 1)) for skip in net.skips]
     for number, block in enumerate(net.blocks, 1):
         for conv in (block.conv1, block.conv2):
-            expected.append(
-                (f"convolution of block {number}", conv, (channels, channels, conv.weight.shape[-1]))
-            )
+            expected.append((f"convolution of block {number}", conv, (channels, channels, conv.weight.shape[-1])))
             if conv.weight.shape[-1] % 2 == 0:
                 raise MetaError(
                     f"kernel of even length in block {number}, {where}; not a network of the SpliceAI family"
@@ -184,9 +182,7 @@ def fold(net: ResNetWeights) -> FoldedResNet:
             block.conv1.bias * scale2 + shift2,
             block.conv1.dilation,
         )
-        conv2 = Conv(
-            block.conv2.weight.astype(np.float64), block.conv2.bias.astype(np.float64), block.conv2.dilation
-        )
+        conv2 = Conv(block.conv2.weight.astype(np.float64), block.conv2.bias.astype(np.float64), block.conv2.dilation)
         blocks.append(FoldedBlock(*block.bn1.affine(), conv1, conv2))
     by_base = net.initial.weight[:, :, 0].astype(np.float64).T
     table = np.concatenate([np.zeros((1, net.channels)), by_base]) + net.initial.bias.astype(np.float64)

@@ -1,6 +1,6 @@
 """Formats as documents: schemas/NAME.toml -> Arrow schema, checks, Markdown. `python -m libmeta.schema FILE` checks a file.
 
-python -m libmeta.schema FILE [FILE ...] [--genome FASTA]    check files of ours
+python -m libmeta.schema FILE [FILE ...]    check files of ours
 python -m libmeta.schema --readme                            print schemas/README.md
 """
 

@@ -153,9 +153,7 @@ def _numbers(piece: pa.Table, name: str, kind: type) -> np.ndarray:
     try:
         return piece[name].to_numpy().astype(kind, copy=False)
     except (ValueError, TypeError) as error:
-        raise MetaError(
-            f"column {name} does not hold numbers; make the scores again with ms-predict"
-        ) from error
+        raise MetaError(f"column {name} does not hold numbers; make the scores again with ms-predict") from error
 
 
 def _gather(stream: Stream, columns: list[str]) -> Iterator[pa.Table]:

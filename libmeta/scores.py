@@ -25,9 +25,7 @@ class ScoreTable:
             self._file = pq.ParquetFile(self.path)
             names = pc.unique(pq.read_table(self.path, columns=["chrom"])["chrom"]).to_pylist()
         except (pa.ArrowInvalid, OSError, KeyError) as error:
-            raise MetaError(
-                f"not a Parquet table of scores, {self.path}; make it with ms-basescore"
-            ) from error
+            raise MetaError(f"not a Parquet table of scores, {self.path}; make it with ms-basescore") from error
         self.about = read_metadata(self._file.schema_arrow)
         if lacking := [c for c in NEEDED if c not in self._file.schema_arrow.names]:
             raise MetaError(f"no column {lacking[0]}, {self.path}; a table of scores has {', '.join(NEEDED)}")
@@ -43,9 +41,7 @@ class ScoreTable:
             order = np.argsort(pos, kind="stable")
             pos = pos[order]
             if len(pos) and (np.diff(pos) == 0).any():
-                raise MetaError(
-                    f"a position stands twice on {chrom} {strand}, {self.path}; make the table again"
-                )
+                raise MetaError(f"a position stands twice on {chrom} {strand}, {self.path}; make the table again")
             sites = (part[c].to_numpy().astype(np.float32)[order] for c in ("donor", "acceptor"))
             self._rows[strand] = (pos, *sites)
 

@@ -13,7 +13,8 @@ _NUMBERS = ("tier", "reads", "psi_max", "label", "weight")
 class SiteIndex:
     """Sites and genes of a sites table.
 
-    table: in the sites format. genes: [(chrom, start, end, strand, gene, measured), ...], 0-based half-open. recipe: the
+    table: in the sites format. genes: [(chrom, start, end, strand, gene, measured, gene_start, gene_end), ...], 0-based
+    half-open. recipe: the
     one that its labels are of, or None. Contigs may go by any alias.
     """
 
@@ -22,9 +23,7 @@ class SiteIndex:
         self.genes = [(contigs.resolve(g[0]), *g[1:]) for g in genes if contigs.resolve(g[0])]
         chroms = pc.unique(table["chrom"]).to_pylist()
         names = contigs.match(chroms, "sites table") if chroms else {}
-        self._sites = {
-            (names[chrom], strand): _columns(table, chrom, strand) for chrom in names for strand in "+-"
-        }
+        self._sites = {(names[chrom], strand): _columns(table, chrom, strand) for chrom in names for strand in "+-"}
         by_strand: dict[tuple, list[int]] = {}
         for i, gene in enumerate(self.genes):
             by_strand.setdefault((gene[0], gene[3]), []).append(i)
@@ -69,9 +68,7 @@ class SiteIndex:
             return out
         low, high = np.searchsorted(sites["pos"], (positions[0], positions[-1] + 1))
         rows = np.arange(low, high)[np.isin(sites["pos"][low:high], positions)]
-        rows = rows[
-            np.argsort(-sites["tier"][rows], kind="stable")
-        ]  # the lowest tier is written last and stays
+        rows = rows[np.argsort(-sites["tier"][rows], kind="stable")]  # the lowest tier is written last and stays
         at = np.searchsorted(positions, sites["pos"][rows])
         out["site"][at] = sites["site"][rows]
         for ours, theirs in (
@@ -108,9 +105,7 @@ def _paint(genes: list[tuple], members: list[int]) -> tuple[np.ndarray, np.ndarr
     """Elementary segments of overlapping genes: (their starts, gene of each or -1, any measured gene there)."""
     edges = np.unique([x for i in members for x in genes[i][1:3]])
     owner, evidence = np.full(len(edges), -1), np.zeros(len(edges), bool)
-    for i in sorted(
-        members, key=lambda i: genes[i][1:3], reverse=True
-    ):  # the gene that starts first is painted last
+    for i in sorted(members, key=lambda i: genes[i][1:3], reverse=True):  # the gene that starts first is painted last
         low, high = np.searchsorted(edges, genes[i][1:3])
         owner[low:high] = i
         evidence[low:high] |= bool(genes[i][5])

@@ -24,9 +24,7 @@ def tell(sites: Sites, recipe: str | None) -> None:
     counts = ", ".join(f"{name} {int((tier == i).sum()):,}" for i, name in names.items())
     log.info("%s sites: %s; %s genes", f"{len(tier):,}", counts, f"{len({g.gene for g in sites.genes}):,}")
     for strand in "+-":
-        rates = [
-            f"{r.share:.2%} of {r.known:,} {r.site}s" for r in sites.rates if r.strand == strand and r.known
-        ]
+        rates = [f"{r.share:.2%} of {r.known:,} {r.site}s" for r in sites.rates if r.strand == strand and r.known]
         if rates:
             log.info("strand %s: splice dinucleotides at %s", strand, " and ".join(rates))
     if sites.junction_annotated:
@@ -53,9 +51,7 @@ def _tell_labels(sites: Sites, recipe: str) -> None:
 
 def gene_rows(genes: list[GeneSpan]) -> Iterator[tuple]:
     """BED6 rows of gene spans; genes of one span and strand share a row, their names joined by commas."""
-    for (chrom, start, end, strand), same in groupby(
-        genes, key=lambda g: (g.chrom, g.start, g.end, g.strand)
-    ):
+    for (chrom, start, end, strand), same in groupby(genes, key=lambda g: (g.chrom, g.start, g.end, g.strand)):
         yield chrom, start, end, ",".join(dict.fromkeys(g.gene for g in same)), 0, strand
 
 

@@ -127,9 +127,7 @@ class SiteView:
         }
 
 
-def _list_pairs(
-    lists: pa.Array, at: np.ndarray, found: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _list_pairs(lists: pa.Array, at: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(row, code, names): row i takes the names of lists[at[i]] where found. lists: as of support.grouped_names."""
     rows = np.flatnonzero(found)
     taken = lists.take(pa.array(at[rows]))

@@ -1,6 +1,7 @@
 """Annotation tiers + junctions + PSI -> the site table. See science.md section 1 for tiers and support."""
 
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,7 @@ from libmeta.support import site_support
 log = logging.getLogger("libmeta")
 
 NOVEL = 3
-PSI_FIT = (
-    0.35  # of exon ends: 2 in 3 fit where the build is right (the rest end transcripts), 1 in 6 by chance
-)
+PSI_FIT = 0.35  # of exon ends: 2 in 3 fit where the build is right (the rest end transcripts), 1 in 6 by chance
 PSI_ENDS = 100
 
 
@@ -72,9 +71,7 @@ def from_config(config, genome: Genome, regions: list[Region] | None = None, **s
     """build() with the sources of a libmeta.config.Config: [annotation] tiers and [modalities.junction] files, psi."""
     tiers = config.annotation_tiers
     if not tiers:
-        raise MetaError(
-            "no annotation tiers, ms.toml; add [annotation] tiers = [{name = ..., gtf = ...}]", USAGE
-        )
+        raise MetaError("no annotation tiers, ms.toml; add [annotation] tiers = [{name = ..., gtf = ...}]", USAGE)
     evidence = config.modality("junction")
     return build(genome, tiers, evidence.get("files"), evidence.get("psi"), regions, **settings)
 
@@ -111,9 +108,7 @@ def build(
     min_fit = min(min_dinucleotide, junction_tables.MIN_FIT)
     evidence = _evidence(genome, whole.sources, junctions, only, min_support, min_fit)
     exons = _exon_ends(genome, psi, only) if psi else None
-    shared = (
-        None if evidence is None else (int(member(evidence.keys, whole.keys)[1].sum()), len(evidence.keys))
-    )
+    shared = None if evidence is None else (int(member(evidence.keys, whole.keys)[1].sum()), len(evidence.keys))
     chosen = whole if genes is None else whole.of_genes(genes)
     united, gene_of = gene_spans.unite(chosen.sources)
     novel = np.zeros(0, np.int64) if evidence is None else np.setdiff1d(evidence.keys, whole.keys)
@@ -216,13 +211,22 @@ def _inside(keys: np.ndarray, regions: list[Region] | None, genome: Genome) -> n
 def _clipped(genes: Genes, measured, regions: list[Region] | None, genome: Genome) -> list[GeneSpan]:
     """Gene spans, cut to the regions (overlapping regions joined first), sorted by contig order, start, end, strand."""
     names = list(genome.contigs.lengths)
+    places: dict[tuple[str, str], list[Region]] | None = None
+    if regions is not None:
+        places = {}
+        for region in merge(regions, genome.contigs):  # disjoint and ascending on each contig and strand
+            places.setdefault((region.chrom, region.strand), []).append(region)
     spans = []
-    merged = None if regions is None else merge(regions, genome.contigs)
     for i, gene in enumerate(genes.ids):
         chrom, strand = names[genes.chrom[i]], "+" if genes.strand[i] > 0 else "-"
         start, end = int(genes.start[i]), int(genes.end[i])
-        pieces = [(start, end)] if merged is None else [
-            (max(start, r.start), min(end, r.end)) for r in merged if r.chrom == chrom and r.strand == strand
-        ]  # fmt: skip
-        spans += [GeneSpan(chrom, a, b, strand, gene, bool(measured[i])) for a, b in pieces if a < b]
+        pieces = [(start, end)] if places is None else _overlaps(places.get((chrom, strand), []), start, end)
+        spans += [GeneSpan(chrom, a, b, strand, gene, bool(measured[i]), start, end) for a, b in pieces]
     return sorted(spans, key=lambda s: (genome.contigs.order[s.chrom], s.start, s.end, s.strand, s.gene))
+
+
+def _overlaps(regions: list[Region], start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of [start, end) inside disjoint ascending regions."""
+    first = bisect_right(regions, start, key=lambda r: r.end)
+    last = bisect_left(regions, end, key=lambda r: r.start)
+    return [(max(start, r.start), min(end, r.end)) for r in regions[first:last]]

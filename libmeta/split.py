@@ -41,12 +41,8 @@ class Split:
         out = np.full(len(positions), UNUSED if self.train else TRAIN, np.uint8)
         if not self.valid:
             blocks, back = np.unique(positions // BLOCK, return_inverse=True)
-            held = [
-                zlib.crc32(f"{plain_name(chrom)}|{b}".encode()) % 1000 < 1000 * VALID_SHARE for b in blocks
-            ]
-            inside = (
-                self._inside(self.train, chrom, positions) if self.train else np.ones(len(positions), bool)
-            )
+            held = [zlib.crc32(f"{plain_name(chrom)}|{b}".encode()) % 1000 < 1000 * VALID_SHARE for b in blocks]
+            inside = self._inside(self.train, chrom, positions) if self.train else np.ones(len(positions), bool)
             out[inside] = np.where(np.array(held, bool)[back], VALID, TRAIN)[inside]
         else:
             out[self._inside(self.train, chrom, positions)] = TRAIN

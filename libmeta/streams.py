@@ -144,9 +144,7 @@ class Writer:
             if not isinstance(self._writer, pq.ParquetWriter):
                 mark = {END_MARK: str(self.rows).encode()}
                 empty = [pa.array([], f.type) for f in self.schema]
-                self._writer.write_batch(
-                    pa.RecordBatch.from_arrays(empty, schema=self.schema), custom_metadata=mark
-                )
+                self._writer.write_batch(pa.RecordBatch.from_arrays(empty, schema=self.schema), custom_metadata=mark)
             self._writer.close()
             self._handle.flush()
         elif isinstance(self._writer, pq.ParquetWriter):
@@ -238,9 +236,7 @@ def _shown(name: str) -> str:
 
 
 def _cut(name: str, what: str) -> MetaError:
-    who = (
-        "the command before it failed: see its message" if name == "standard input" else "make the file again"
-    )
+    who = "the command before it failed: see its message" if name == "standard input" else "make the file again"
     return MetaError(f"input cut short, {name}: {what}; {who}", CUT_SHORT)
 
 

@@ -60,9 +60,7 @@ def strata(evaluation: Evaluation) -> list[Stratum]:
     cells = sorted(truth.segments)
     if len({c % 2 for c in cells}) > 1:
         for i, strand in enumerate("+-"):
-            found.append(
-                Stratum(f"strand {strand}", "strand", strand, frozenset(c for c in cells if c % 2 == i))
-            )
+            found.append(Stratum(f"strand {strand}", "strand", strand, frozenset(c for c in cells if c % 2 == i)))
     if len({c // 2 for c in cells}) > 1:
         for contig in sorted({c // 2 for c in cells}):
             both = frozenset(c for c in cells if c // 2 == contig)

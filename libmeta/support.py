@@ -190,9 +190,7 @@ def grouped_names(
     if len(pairs):
         pairs = pairs[np.r_[True, pairs[1:] != pairs[:-1]]]
     count = np.bincount(pairs // width, minlength=n)
-    values = pa.DictionaryArray.from_arrays(
-        pa.array((pairs % width).astype(np.int32)), pa.array(names, pa.string())
-    )
+    values = pa.DictionaryArray.from_arrays(pa.array((pairs % width).astype(np.int32)), pa.array(names, pa.string()))
     offsets = pa.array(np.r_[0, np.cumsum(count)].astype(np.int32))
     mask = None if keep is None else pa.array(~keep)
     return count.astype(np.int32), pa.ListArray.from_arrays(offsets, values, mask=mask)

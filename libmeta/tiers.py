@@ -81,9 +81,7 @@ def _no_transcripts(source: Annotation, tier: dict) -> None:
     if tier.get("tag") and len(source) >= _TAG_EXPECTED:
         has = ", ".join(tags[:8]) or "none"
         raise MetaError(f"{what}; its tags are {has}")
-    log.warning(
-        "warning: tier %s is empty: %s", tier["name"], what if tier.get("tag") else f"no exons, {source.name}"
-    )
+    log.warning("warning: tier %s is empty: %s", tier["name"], what if tier.get("tag") else f"no exons, {source.name}")
 
 
 def transcript_ends(sources: list[Annotation]) -> np.ndarray:

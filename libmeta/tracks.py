@@ -32,9 +32,7 @@ def check_whole(path: str) -> None:
         head = handle.read(64)
         order = {b"\x26\xfc\x8f\x88": "<", b"\x88\x8f\xfc\x26": ">"}.get(head[:4])
         if order is None:
-            raise MetaError(
-                f"not a bigWig, {path}; give one made by bedGraphToBigWig, deepTools or an ms- tool"
-            )
+            raise MetaError(f"not a bigWig, {path}; give one made by bedGraphToBigWig, deepTools or an ms- tool")
         whole = size > 68
         if whole:
             zooms, *offsets = struct.unpack(f"{order}xxxxxxHQQQ", head[:32])
@@ -42,9 +40,7 @@ def check_whole(path: str) -> None:
             whole = len(levels) == 24 * zooms
             if whole:
                 offsets += [
-                    o
-                    for i in range(zooms)
-                    for o in struct.unpack(f"{order}QQ", levels[24 * i + 8 : 24 * i + 24])
+                    o for i in range(zooms) for o in struct.unpack(f"{order}QQ", levels[24 * i + 8 : 24 * i + 24])
                 ]
                 handle.seek(-4, os.SEEK_END)
                 whole = max(offsets) < size and handle.read() == head[:4]
@@ -89,9 +85,7 @@ class BigWig:
                 if len(found):  # none at all where the file has no value anywhere
                     out[low - start : high - start] = found
             except RuntimeError as error:
-                raise MetaError(
-                    f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged"
-                ) from error
+                raise MetaError(f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged") from error
         return out
 
 
@@ -142,9 +136,7 @@ class ScoreWriter:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        self._about = self._stack.enter_context(
-            atomic(f"{self.prefix}.json")
-        )  # renamed last: it tells all is there
+        self._about = self._stack.enter_context(atomic(f"{self.prefix}.json"))  # renamed last: it tells all is there
         self._files = {}
         for key, ending in TRACKS.items():
             path = self._stack.enter_context(atomic(f"{self.prefix}.{ending}"))
@@ -157,9 +149,7 @@ class ScoreWriter:
         self._files["donor", strand].dense(chrom, start, donor)
         self._files["acceptor", strand].dense(chrom, start, acceptor)
 
-    def sparse(
-        self, chrom: str, strand: str, positions: np.ndarray, donor: np.ndarray, acceptor: np.ndarray
-    ) -> None:
+    def sparse(self, chrom: str, strand: str, positions: np.ndarray, donor: np.ndarray, acceptor: np.ndarray) -> None:
         """Single positions, ascending."""
         self._files["donor", strand].sparse(chrom, positions, donor)
         self._files["acceptor", strand].sparse(chrom, positions, acceptor)
@@ -184,9 +174,7 @@ class ScoreTracks:
         """(donor, acceptor) of [start, end), float32, genome orientation; NaN where the base model was not run."""
         return tuple(self._files[site, strand].values(chrom, start, end) for site in ("donor", "acceptor"))
 
-    def dense(
-        self, chrom: str, start: int, end: int, strand: str
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def dense(self, chrom: str, start: int, end: int, strand: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Blocks (start, donor, acceptor) of at most 1 Mb."""
         for low in range(start, end, BLOCK):
             yield low, *self.read(chrom, low, min(low + BLOCK, end), strand)

@@ -44,9 +44,7 @@ def choose_columns(form: pa.Schema, recipe: PositionRecipe) -> list[str]:
         log.info("%s leaves out %s: %s", recipe.name, name, recipe.leaves_out[name])
     taken = [n for n in taken if n not in recipe.leaves_out]
     if not taken:
-        raise MetaError(
-            f"no feature that {recipe.name} uses in the stream; make some of {', '.join(recipe.uses)}"
-        )
+        raise MetaError(f"no feature that {recipe.name} uses in the stream; make some of {', '.join(recipe.uses)}")
     return taken
 
 
@@ -102,8 +100,8 @@ def assign_labels(batch: pa.RecordBatch, recipe: PositionRecipe, options: dict) 
         kind, weight = np.where(kept, all_kinds, kind), np.where(kept, recipe.reference_weight, weight)
     if recipe.target != "psi":
         return kind[:, None], weight, kept
-    psi = np.where(np.isfinite(facts.psi), facts.psi, 1.0)  # read support without a PSI: the site is used
-    return np.column_stack([np.where(kind == k, psi, 0.0) for k in (0, 1)]), weight, kept
+    weight = np.where((kind < NEITHER) & np.isnan(facts.psi), 0.0, weight)  # supported, but its PSI was not measured
+    return np.column_stack([np.where(kind == k, np.nan_to_num(facts.psi), 0.0) for k in (0, 1)]), weight, kept
 
 
 def fill(
@@ -121,8 +119,7 @@ def fill(
     shell.prior = [float("nan")] * shell.outputs  # filled in when the class frequencies are known
     targets = 2 if recipe.target == "psi" else 1
     spools = {
-        part: Spool(folder / f"{part}.rows", len(names), targets, shell.outputs)
-        for part in (TRAIN, VALID, KNOWN)
+        part: Spool(folder / f"{part}.rows", len(names), targets, shell.outputs) for part in (TRAIN, VALID, KNOWN)
     }
     counts = {"rows": 0, "masked": 0, "outside": 0}
     needed = ("label.site", "label.tier", "label.reads", "label.psi", "label.measured")
@@ -181,9 +178,7 @@ def chance_of_gain(target, weight, base: np.ndarray, model: np.ndarray, seed: in
 def check_parts(spools: dict, recipe: PositionRecipe) -> None:
     """Each part needs sites of both kinds; without novel ones, validation falls back on annotated ones, and says so."""
     if not min(_kinds(spools[VALID])) and min(_kinds(spools[KNOWN])):
-        log.warning(
-            "no novel site of each kind in the validation regions: rounds are chosen on annotated ones"
-        )
+        log.warning("no novel site of each kind in the validation regions: rounds are chosen on annotated ones")
         for piece in spools[KNOWN].pieces():
             spools[VALID].append(*piece)
     for key, word in ((TRAIN, "training"), (VALID, "validation")):
@@ -234,11 +229,7 @@ def fit(
     model = PositionModel(None, recipe.name, recipe.target, names, start, prior, 0)
     train = xgboost.QuantileDMatrix(Pieces(spools[TRAIN], prior), nthread=threads)
     valid = xgboost.QuantileDMatrix(Pieces(spools[VALID], prior), nthread=threads, ref=train)
-    objective = (
-        {"objective": "reg:logistic"}
-        if model.outputs == 2
-        else {"objective": "multi:softprob", "num_class": 3}
-    )
+    objective = {"objective": "reg:logistic"} if model.outputs == 2 else {"objective": "multi:softprob", "num_class": 3}
     params = {**recipe.params, **objective, "tree_method": "hist", "seed": seed, "nthread": threads,
               "disable_default_eval_metric": 1}  # fmt: skip
 
@@ -281,7 +272,10 @@ def fit(
         "rounds": model.trees,
         "chance_of_gain": chance,
         "held_out_gain": unbiased,
-        "valid_macro_ap": {"start": macro_ap(target, weight, link(start_logits)), "model": macro_ap(target, weight, link(kept))},
+        "valid_macro_ap": {
+            "start": macro_ap(target, weight, link(start_logits)),
+            "model": macro_ap(target, weight, link(kept)),
+        },
         "history": history["valid"]["macro_ap"],
     }
     return model

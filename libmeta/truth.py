@@ -64,9 +64,7 @@ class Truth:
             spans = [g for g in spans if g[5]]
         self.names = list(dict.fromkeys([g[0] for g in spans] + pc.unique(table["chrom"]).to_pylist()))
         if not spans:
-            raise MetaError(
-                f"empty scope (no gene in ms.genes), {where}; make it with ms-labels", NOTHING_TO_SCORE
-            )
+            raise MetaError(f"empty scope (no gene in ms.genes), {where}; make it with ms-labels", NOTHING_TO_SCORE)
         self.contigs = Contigs(dict.fromkeys(self.names, _ANY_LENGTH), where)
         self.regions = [parse_region(r, self.contigs) for r in regions]
         self._lay_out(spans)
@@ -93,9 +91,7 @@ class Truth:
                 pieces.append((self.cell_of(chrom, one), low, high, name, start))
         if not pieces:
             asked = ", ".join(str(r) for r in self.regions)
-            raise MetaError(
-                f"no gene of the labels in {asked}, {self.where}; widen --region", NOTHING_TO_SCORE
-            )
+            raise MetaError(f"no gene of the labels in {asked}, {self.where}; widen --region", NOTHING_TO_SCORE)
         pieces.sort(key=lambda p: (p[0], p[4], p[2], p[3]))
         self.genes = list(dict.fromkeys((p[3], p[0]) for p in pieces))
         number = {gene: i for i, gene in enumerate(self.genes)}
@@ -108,8 +104,7 @@ class Truth:
         chrom, strand, pos, site = _keys(table)
         index = {name: i for i, name in enumerate(self.names)}
         cell = (
-            np.array([index[c] for c in chrom.dictionary.to_pylist()], np.int64)[chrom.indices.to_numpy()] * 2
-            + strand
+            np.array([index[c] for c in chrom.dictionary.to_pylist()], np.int64)[chrom.indices.to_numpy()] * 2 + strand
         )
         gene = np.full(len(pos), -1)
         for one, segments in self.segments.items():
@@ -138,11 +133,7 @@ def _check(table: pa.Table, meta: dict, where: str) -> None:
         raise MetaError(f"no column {lacking[0]}, {where}; give a sites table made by ms-labels")
     if "genes" not in meta:
         raise MetaError(f"no gene spans (ms.genes) in its metadata, {where}; make it with ms-labels")
-    if (
-        table["label"].null_count
-        or table["weight"].null_count
-        or (not table.num_rows and not meta.get("recipe"))
-    ):
+    if table["label"].null_count or table["weight"].null_count or (not table.num_rows and not meta.get("recipe")):
         raise MetaError(f"the sites have no labels, {where}; run ms-labels --recipe m1 (or m3)")
 
 
@@ -158,9 +149,7 @@ def _states(table: pa.Table, site: np.ndarray, inside: np.ndarray, where: str) -
     """A weight above 0 counts as 1: it says how to train, not how often a site is there."""
     label, weight = table["label"].to_numpy()[inside], table["weight"].to_numpy()[inside]
     if np.any((label != 2) & (label != site)):
-        raise MetaError(
-            f"a donor labelled acceptor, or the reverse, {where}; make the table again with ms-labels"
-        )
+        raise MetaError(f"a donor labelled acceptor, or the reverse, {where}; make the table again with ms-labels")
     return np.where(weight > 0, np.where(label == 2, NEGATIVE, POSITIVE), MASKED)
 
 

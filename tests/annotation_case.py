@@ -37,9 +37,7 @@ def three_genes() -> list[Transcript]:
     return [
         Transcript("T1", "G1", "+", ((100, 200), (300, 400), (600, 700)), tags=("basic", "MANE_Select")),
         Transcript("T2", "G1", "+", ((100, 200), (620, 700)), tags=("basic",)),
-        Transcript(
-            "T3", "G2", "-", ((1000, 1100), (1200, 1350), (1500, 1520), (1800, 2000)), tags=("MANE_Select",)
-        ),
+        Transcript("T3", "G2", "-", ((1000, 1100), (1200, 1350), (1500, 1520), (1800, 2000)), tags=("MANE_Select",)),
         Transcript("T4", "G2", "-", ((1000, 1100), (1210, 1350), (1800, 2000))),
     ]
 
@@ -77,9 +75,7 @@ def oracle(transcripts: list[Transcript]) -> set[tuple]:
     return found
 
 
-def plant(
-    transcripts: list[Transcript], lengths: dict[str, int] | None = None, seed: int = 1
-) -> dict[str, str]:
+def plant(transcripts: list[Transcript], lengths: dict[str, int] | None = None, seed: int = 1) -> dict[str, str]:
     """Random sequences with GT..AG in every intron, on its strand."""
     lengths = lengths or {"chr1": LENGTH}
     contigs = {n: list(random_sequence(size, seed + i)) for i, (n, size) in enumerate(lengths.items())}
@@ -139,9 +135,7 @@ def gene_table(transcripts: list[Transcript], rename=lambda c: c.removeprefix("c
     for t in transcripts:
         exons = sorted(t.exons)
         starts, ends = ("".join(f"{e[i]}," for e in exons) for i in (0, 1))
-        lines.append(
-            f"{t.name}\t{rename(t.chrom)}\t{t.strand}\t{exons[0][0]}\t{exons[-1][1]}\t{starts}\t{ends}"
-        )
+        lines.append(f"{t.name}\t{rename(t.chrom)}\t{t.strand}\t{exons[0][0]}\t{exons[-1][1]}\t{starts}\t{ends}")
     return "\n".join(lines) + "\n"
 
 
@@ -161,7 +155,4 @@ def keys_as_set(keys: np.ndarray, genome_names: list[str]) -> set[tuple]:
     from libmeta.introns import SITE_NAMES, unpack
 
     columns = (c.tolist() for c in unpack(keys))
-    return {
-        (genome_names[c], p, "+" if s > 0 else "-", SITE_NAMES[k])
-        for c, p, s, k in zip(*columns, strict=True)
-    }
+    return {(genome_names[c], p, "+" if s > 0 else "-", SITE_NAMES[k]) for c, p, s, k in zip(*columns, strict=True)}

@@ -64,9 +64,7 @@ def piece() -> Path:
 
 
 def write_fasta(path: Path, sequences: dict[str, str], width: int = 60) -> Path:
-    lines = [
-        f">{n}\n" + "\n".join(s[i : i + width] for i in range(0, len(s), width)) for n, s in sequences.items()
-    ]
+    lines = [f">{n}\n" + "\n".join(s[i : i + width] for i in range(0, len(s), width)) for n, s in sequences.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
 

@@ -45,9 +45,7 @@ def scores_table(
         "neither": np.maximum(0, 1 - np.asarray(donor, np.float32) - np.asarray(acceptor, np.float32)),
         "base_donor": base_donor, "base_acceptor": base_acceptor,
     }  # fmt: skip
-    arrays = [
-        pa.nulls(n, f.type) if values[f.name] is None else pa.array(values[f.name], f.type) for f in form
-    ]
+    arrays = [pa.nulls(n, f.type) if values[f.name] is None else pa.array(values[f.name], f.type) for f in form]
     meta = streams.metadata("scores", 1, [], model=model or {"name": "toy"})
     return pa.Table.from_arrays(arrays, schema=form.with_metadata(meta))
 
@@ -69,10 +67,7 @@ def synthetic(genes=40, length=2_000_000, seed=0, introns=8, background=0.05, ch
     """
     rng = np.random.default_rng(seed)
     spans, rows = [], []
-    out = {
-        k: []
-        for k in ("chrom", "pos", "strand", "weight", "donor", "acceptor", "base_donor", "base_acceptor")
-    }
+    out = {k: [] for k in ("chrom", "pos", "strand", "weight", "donor", "acceptor", "base_donor", "base_acceptor")}
     step = length * len(chroms) // genes
     for g in range(genes):
         chrom, strand = chroms[g % len(chroms)], "+-"[rng.integers(2)]

@@ -59,9 +59,7 @@ def tsv(junctions) -> str:
 def gct(junctions, samples: dict) -> str:
     """samples: name -> function of the reads."""
     rows = "".join(
-        f"{j.chrom}_{j.start + 1}_{j.end}\tG.1\t"
-        + "\t".join(str(f(j.reads)) for f in samples.values())
-        + "\n"
+        f"{j.chrom}_{j.start + 1}_{j.end}\tG.1\t" + "\t".join(str(f(j.reads)) for f in samples.values()) + "\n"
         for j in junctions
     )
     return f"#1.2\n{len(junctions)}\t{len(samples)}\nName\tDescription\t" + "\t".join(samples) + "\n" + rows

@@ -1,6 +1,7 @@
 """Networks of the SpliceAI family with random weights, and files of them like those that are published."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -90,9 +91,7 @@ def write_openspliceai(path: Path, net: ResNetWeights) -> None:
     later = {skip.after: skip.conv for skip in net.skips[1:]}
     unit = 0
     for number, block in enumerate(net.blocks, 1):
-        for name, part in zip(
-            ("batchnorm1", "conv1", "batchnorm2", "conv2"), vars(block).values(), strict=True
-        ):
+        for name, part in zip(("batchnorm1", "conv1", "batchnorm2", "conv2"), vars(block).values(), strict=True):
             put(f"residual_units.{unit}.{name}", part)
         unit += 1
         if number in later:
@@ -110,17 +109,13 @@ class _KerasWriter:
         self.layers: list[dict] = []
         self.counts: dict[str, int] = {}
 
-    def add(
-        self, kind: str, sources: list[str], arrays: dict[str, np.ndarray] | None = None, **config: object
-    ) -> str:
+    def add(self, kind: str, sources: list[str], arrays: dict[str, np.ndarray] | None = None, **config: object) -> str:
         stem = {"BatchNormalization": "batch_normalization", "InputLayer": "input"}.get(kind, kind.lower())
         self.counts[stem] = self.counts.get(stem, 0) + 1
         name = f"{stem}_{self.counts[stem]}"
         nodes: list = [[[source, 0, 0, {}] for source in sources]] if sources else []
         if self.keras3 and sources:
-            tensors = [
-                {"class_name": "__keras_tensor__", "config": {"keras_history": [x, 0, 0]}} for x in sources
-            ]
+            tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [x, 0, 0]}} for x in sources]
             nodes = [{"args": [tensors if len(tensors) > 1 else tensors[0]], "kwargs": {}}]
         self.layers.append(
             {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
@@ -140,9 +135,7 @@ class _KerasWriter:
             "padding": "same" if conv.kernel > 1 else "valid",
             "activation": activation,
         }
-        return self.add(
-            "Conv1D", [source], {"kernel": conv.weight.transpose(2, 1, 0), "bias": conv.bias}, **config
-        )
+        return self.add("Conv1D", [source], {"kernel": conv.weight.transpose(2, 1, 0), "bias": conv.bias}, **config)
 
     def norm_relu(self, norm: BatchNorm, source: str) -> str:
         arrays = {
@@ -175,3 +168,13 @@ def write_keras(path: Path, net: ResNetWeights, keras3: bool = False) -> None:
         layers = keras.layers[:2] + keras.layers[2:][::-1]
         config = {"layers": layers, "input_layers": [["input_1", 0, 0]], "output_layers": [[last, 0, 0]]}
         file.attrs["model_config"] = json.dumps({"class_name": "Model", "config": config})
+
+
+def spliceai_folder(folder: Path, models: int = 1) -> Path:
+    """A folder of .h5 files as SpliceAI's package has them, of random networks that call most bases neither."""
+    folder.mkdir(parents=True)
+    for i in range(models):
+        net = random_net(seed=i)
+        final = replace(net.final, bias=net.final.bias + np.float32([0, 0, 8]))
+        write_keras(folder / f"spliceai{i + 1}.h5", replace(net, final=final))
+    return folder

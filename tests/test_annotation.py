@@ -52,9 +52,7 @@ def test_dialects_agree(tmp_path, writer, packing):
     assert sites(found) == case.oracle(transcripts)
     assert dict(zip(found.transcript_id, found.gene_id, strict=True)) == {t.name: t.gene for t in transcripts}
     assert set(found.gene_name) == {"NG1", "NG2"}
-    assert (
-        list(found.has_tag("MANE Select")) == list(found.has_tag("MANE_Select")) == [True, False, True, False]
-    )
+    assert list(found.has_tag("MANE Select")) == list(found.has_tag("MANE_Select")) == [True, False, True, False]
     assert list(found.has_tag("basic")) == [True, True, False, False]
 
 
@@ -85,16 +83,12 @@ def test_sites_are_the_rule_and_mirror(tmp_path, made):
         assert sites(read(tmp_path, text)) == case.oracle(made)
     mirrored = sites(read(tmp_path, case.gtf(case.mirror(made))))
     flip = {"+": "-", "-": "+"}
-    assert mirrored == {
-        (c, LENGTH - 1 - p, flip[s], k) for c, p, s, k in sites(read(tmp_path, case.gtf(made)))
-    }
+    assert mirrored == {(c, LENGTH - 1 - p, flip[s], k) for c, p, s, k in sites(read(tmp_path, case.gtf(made)))}
 
 
 @given(
     st.lists(
-        st.tuples(
-            st.integers(0, 50), st.integers(0, 2**39), st.sampled_from([1, -1]), st.sampled_from([0, 1])
-        ),
+        st.tuples(st.integers(0, 50), st.integers(0, 2**39), st.sampled_from([1, -1]), st.sampled_from([0, 1])),
         min_size=1,
     )
 )
@@ -151,9 +145,7 @@ def test_ncbi_exons_on_a_gene(tmp_path):
 
 def test_other_contigs_are_dropped_and_counted(tmp_path, caplog):
     made = case.three_genes()
-    text = (
-        case.gtf(made) + case.gtf([Transcript("U", "H", "+", ((1, 5), (9, 12)), "chrUn")]).split("\n", 1)[1]
-    )
+    text = case.gtf(made) + case.gtf([Transcript("U", "H", "+", ((1, 5), (9, 12)), "chrUn")]).split("\n", 1)[1]
     with caplog.at_level(logging.INFO, "libmeta"):
         found = read(tmp_path, text)
     assert found.dropped == {"chrUn": 5}
@@ -197,8 +189,7 @@ BAD = {
     "no contig in common": GOOD.replace("chr1", "chr7"),
     "neither GTF, GFF3": ">chr1\nACGT\n",
     "exon without Parent": "##gff-version 3\nchr1\tx\texon\t101\t200\t.\t+\t.\tID=e1\n",
-    "contig chr1 is 30,000 bp": "##gff-version 3\n##sequence-region chr1 1 30000\n"
-    + case.gff3(case.three_genes()),
+    "contig chr1 is 30,000 bp": "##gff-version 3\n##sequence-region chr1 1 30000\n" + case.gff3(case.three_genes()),
     "1 exon starts and 2 exon ends": "N\tchr1\t+\t1\t9\t1,\t5,9,\n",
     "starts or ends are not integers": "N\tchr1\t+\t1\t9\t1,x\t5,9,\n",
     "not NAME CHROM": "N\tchr1\t+\t1\t9\t1,\t5,\nN\tchr1\t+\t1\n",
@@ -245,9 +236,7 @@ def rates_of(tmp_path, made, sequence=None):
         if sequence is None
         else case.Genome(case.write_fasta(tmp_path / "g.fa", sequence))
     )
-    keys = np.unique(
-        annotation.read(case.write(tmp_path / "a.gtf", case.gtf(made)), genome.contigs).sites()[0]
-    )
+    keys = np.unique(annotation.read(case.write(tmp_path / "a.gtf", case.gtf(made)), genome.contigs).sites()[0])
     return dinucleotides.rates(keys, dinucleotides.beside(genome, keys))
 
 

@@ -44,16 +44,12 @@ def keras_oracle(path, codes):
         config = json.loads(file.attrs["model_config"])["config"]
         arrays = {}
         file["model_weights"].visititems(
-            lambda name, item: (
-                arrays.update({name: np.asarray(item, np.float64)}) if hasattr(item, "shape") else None
-            )
+            lambda name, item: arrays.update({name: np.asarray(item, np.float64)}) if hasattr(item, "shape") else None
         )
     done = {}
 
     def weight(layer, key):
-        (found,) = [
-            array for name, array in arrays.items() if name.startswith(f"{layer}/") and f"/{key}:" in name
-        ]
+        (found,) = [array for name, array in arrays.items() if name.startswith(f"{layer}/") and f"/{key}:" in name]
         return torch.from_numpy(found)
 
     def run(layer):
@@ -65,9 +61,7 @@ def keras_oracle(path, codes):
             kernel, image = weight(own["name"], "kernel").permute(2, 1, 0), inputs[0].T[None]
             dilation = own["dilation_rate"][0]
             pad = (kernel.shape[2] - 1) * dilation // 2 if own["padding"] == "same" else 0
-            out = torch.nn.functional.conv1d(
-                image, kernel, weight(own["name"], "bias"), padding=pad, dilation=dilation
-            )
+            out = torch.nn.functional.conv1d(image, kernel, weight(own["name"], "bias"), padding=pad, dilation=dilation)
             out = out[0].T
             return torch.softmax(out, 1) if own["activation"] == "softmax" else out
         if kind == "BatchNormalization":
@@ -226,9 +220,7 @@ def test_discovery():
         assert {"2", "10", "22", "X", "Y"} <= set(module.TRAINED_ON) and not {"1", "3", "5", "7", "9"} & set(
             module.TRAINED_ON
         )
-    with pytest.raises(
-        MetaError, match=r"unknown base model alphafold; the known ones are .*openspliceai, .*spliceai"
-    ):
+    with pytest.raises(MetaError, match=r"unknown base model alphafold; the known ones are .*openspliceai, .*spliceai"):
         basemodels.get("alphafold")
 
 
@@ -236,9 +228,7 @@ def test_discovery():
 def folder(tmp_path):
     for number in (10, 2, 1):
         write_keras(tmp_path / f"spliceai{number}.h5", random_net(40, seed=number))
-        write_openspliceai(
-            tmp_path / f"model_rs{number}.pt", random_net(40, slope=0.1, eps=1e-5, seed=number)
-        )
+        write_openspliceai(tmp_path / f"model_rs{number}.pt", random_net(40, slope=0.1, eps=1e-5, seed=number))
     return tmp_path
 
 
@@ -388,9 +378,7 @@ BAD_PT = {
         "no residual_units.3.conv1",
     ),
     "kernel": (
-        lambda p: state_changed(
-            p, lambda s: s.update({"residual_units.0.conv1.weight": torch.zeros(32, 32, 9)})
-        ),
+        lambda p: state_changed(p, lambda s: s.update({"residual_units.0.conv1.weight": torch.zeros(32, 32, 9)})),
         "kernel of 9",
     ),
     "shape": (

@@ -183,9 +183,7 @@ def test_imports_run_one_way():
         assert not re.search(r"^\s*(from|import) ms_", path.read_text(), re.M), path
         head = [line for line in path.read_text().splitlines() if re.match(r"(from|import) ", line)]
         assert all(
-            re.match(
-                r"(from libmeta\.cli|from libmeta import cli|import|from (pathlib|collections|typing))", line
-            )
+            re.match(r"(from libmeta\.cli|from libmeta import cli|import|from (pathlib|collections|typing))", line)
             for line in head
         ), path
     for path in (ROOT / "libmeta").rglob("*.py"):

@@ -116,9 +116,7 @@ def test_strata_equal_brute_force(case, exact):
         for i in (0, 1):
             for j, model in enumerate(("meta", "base")):
                 tier = stratum.tier
-                truth, score, weight = brute(
-                    sites, rows, i, j, tier, stratum.value if stratum.by == "strand" else None
-                )
+                truth, score, weight = brute(sites, rows, i, j, tier, stratum.value if stratum.by == "strand" else None)
                 found = metrics.average_precision(summary.curve(evaluation, stratum, i, j))
                 if not truth.any():
                     assert found is None, (stratum, model)
@@ -314,6 +312,4 @@ def test_bad_labels():
 
 def test_a_site_without_label_asks_for_a_recipe():
     with pytest.raises(MetaError, match="ms-labels --recipe m1"):
-        Truth(
-            sites_table([("chr1", 20, "+", "donor", 0, None, None)], GENES, recipe=None), [], "sites.parquet"
-        )
+        Truth(sites_table([("chr1", 20, "+", "donor", 0, None, None)], GENES, recipe=None), [], "sites.parquet")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pyBigWig
 import pyarrow.parquet as pq
+import pyBigWig
 import pytest
 from conftest import DATA, random_sequence, write_fasta
 
@@ -67,9 +67,7 @@ def test_every_value_stands_at_its_own_base(world):
         here = rows["strand"] == strand
         pos = rows["pos"][here]
         assert pos.tolist() == list(range(LENGTH))
-        assert rows["base_scores.donor_score"][here].astype(float) == pytest.approx(
-            pos / 10_000 / by, abs=1e-6
-        )
+        assert rows["base_scores.donor_score"][here].astype(float) == pytest.approx(pos / 10_000 / by, abs=1e-6)
         inside = (pos >= 2) & (pos < LENGTH - 2)
         m1 = rows["base_scores.context_score_m1"][here][inside].astype(float)
         step = -1 if strand == "+" else 1
@@ -87,9 +85,7 @@ def test_every_value_stands_at_its_own_base(world):
             == (pos[middle] + REACH).tolist()
         )
         std = np.std(np.arange(2 * REACH + 1))
-        assert rows["conservation.phylop_context_std"][here][middle].astype(float) == pytest.approx(
-            std, rel=1e-4
-        )
+        assert rows["conservation.phylop_context_std"][here][middle].astype(float) == pytest.approx(std, rel=1e-4)
         edge = rows["conservation.phylop_context_mean"][here][95]
         assert float(edge) == pytest.approx(np.mean(np.arange(100, 106)))
     assert all(v is None for v in rows["conservation.phastcons_score"])

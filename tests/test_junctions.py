@@ -110,9 +110,7 @@ def test_gct_of_several_samples(tmp_path, genome, made):
     text = jc.gct(junctions, {"b": lambda r: r / 2, "a": lambda r: 0 if r % 2 else r})
     table = read(tmp_path, text, genome)
     assert sum(table["tissue"].to_numpy() == "b") == len(junctions)
-    want = {("b", round(j.reads / 2)) for j in junctions} | {
-        ("a", j.reads) for j in junctions if j.reads % 2 == 0
-    }
+    want = {("b", round(j.reads / 2)) for j in junctions} | {("a", j.reads) for j in junctions if j.reads % 2 == 0}
     assert set(rows(table, "tissue", "reads")) == want
     assert set(read(tmp_path, text, genome, tissue="all")["tissue"].to_pylist()) == {"all"}
 
@@ -146,9 +144,7 @@ def test_another_build_is_refused_by_sequence(tmp_path, genome, made, form):
 
 
 def test_intron_past_the_contig_is_refused(tmp_path, genome, made):
-    with pytest.raises(
-        MetaError, match=r"junction ends at 20,001, past chr1 \(20,000 bp\), .*; likely another build"
-    ):
+    with pytest.raises(MetaError, match=r"junction ends at 20,001, past chr1 \(20,000 bp\), .*; likely another build"):
         read(tmp_path, jc.bed6([*jc.of(made), Junction(19_000, 20_001, "+", 3)]), genome)
 
 

@@ -159,9 +159,7 @@ def test_operating_points_equal_brute_force(rows, level):
     if good:
         assert found["threshold"] == pytest.approx(max(p[0] for p in good))
     total = weight[truth].sum()
-    assert metrics.best_f1(curve)["f1"] == pytest.approx(
-        max(2 * p[1] / (p[1] + p[2] + total) for p in points)
-    )
+    assert metrics.best_f1(curve)["f1"] == pytest.approx(max(2 * p[1] / (p[1] + p[2] + total) for p in points))
     at = metrics.at_threshold(curve, 0.5)
     assert at["tp"] == pytest.approx(weight[truth & (score >= 0.5)].sum())
     assert at["fp"] == pytest.approx(weight[~truth & (score >= 0.5)].sum())
@@ -181,9 +179,7 @@ def test_calibration_equals_brute_force(rows):
     oracle = float(np.average((score.astype(float) - truth) ** 2, weights=weight))
     assert metrics.brier(curve) == pytest.approx(oracle, abs=1e-9)
     if 0 < truth.sum() < len(truth):
-        assert oracle == pytest.approx(
-            brier_score_loss(truth, score.astype(float), sample_weight=weight), abs=1e-6
-        )
+        assert oracle == pytest.approx(brier_score_loss(truth, score.astype(float), sample_weight=weight), abs=1e-6)
     bins = metrics.reliability(curve)
     assert sum(b["weight"] for b in bins) == pytest.approx(weight.sum())
     assert sum(b["positive"] for b in bins) == pytest.approx(weight[truth].sum())
@@ -301,9 +297,7 @@ def test_bootstrap_draws_equal_resampled_genes():
     for k in range(3):
         weight = times[gene, 1 + k]
         for j, score in enumerate((base, meta)):
-            assert shifted[j][k] == pytest.approx(
-                average_precision_score(truth, score, sample_weight=weight), abs=0.01
-            )
+            assert shifted[j][k] == pytest.approx(average_precision_score(truth, score, sample_weight=weight), abs=0.01)
 
 
 def test_bootstrap_of_identical_models_and_verdicts():

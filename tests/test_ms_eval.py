@@ -76,9 +76,7 @@ def test_golden(run, tmp_path):
     assert found["overall"]["macro"]["difference"]["ap"] == 0.25
     counts = found["counts"]
     assert (counts["rows"], counts["rows_in_scope"], counts["rows_outside_scope"]) == (72, 60, 12)
-    assert (
-        counts["sites"]["donor"]["masked"] == 12 and counts["weight_sum"] == 1200 == counts["scope_positions"]
-    )
+    assert counts["sites"]["donor"]["masked"] == 12 and counts["weight_sum"] == 1200 == counts["scope_positions"]
     assert found["warnings"] == []
 
 
@@ -154,9 +152,7 @@ LENGTH = 30_000
 
 def bigwigs(prefix, tracks, length=LENGTH):
     """tracks: strand -> (donor, acceptor) float32 (length,)."""
-    with ScoreWriter(
-        prefix, Contigs({"chr15": length}, "toy"), {"format": "base_scores", "version": 1}
-    ) as writer:
+    with ScoreWriter(prefix, Contigs({"chr15": length}, "toy"), {"format": "base_scores", "version": 1}) as writer:
         for strand, (donor, acceptor) in tracks.items():
             writer.dense("chr15", 0, strand, donor, acceptor)
 
@@ -184,9 +180,7 @@ def test_bigwigs_equal_the_table(run, tmp_path):
     (tmp_path / "ms.toml").write_text('[base_scores.toy]\nprefix = "base"\n')
     found = []
     for arguments in (["meta", "--base", "base"], ["table.parquet"], ["alone.parquet", "--base", "toy"]):
-        found.append(
-            json.loads(run("ms-eval", *arguments, "--labels", "sites.parquet", "--bootstrap", "10").stdout)
-        )
+        found.append(json.loads(run("ms-eval", *arguments, "--labels", "sites.parquet", "--bootstrap", "10").stdout))
     assert found[0]["overall"] == found[1]["overall"] == found[2]["overall"]
     assert found[0]["strata"] == found[1]["strata"] == found[2]["strata"]
     counts = found[0]["counts"]

@@ -28,9 +28,7 @@ def folder(tmp_path):
     case.write(tmp_path / "a.gff3.gz", case.gff3(made, "ncbi"), "gzip")
     junctions = jc.of(made)
     case.write(tmp_path / "liver.bed", jc.bed6(junctions[:40]))
-    case.write(
-        tmp_path / "brain.tab", jc.star([jc.Junction(j.start, j.end, j.strand, 1) for j in junctions[:1]])
-    )
+    case.write(tmp_path / "brain.tab", jc.star([jc.Junction(j.start, j.end, j.strand, 1) for j in junctions[:1]]))
     return tmp_path
 
 
@@ -55,9 +53,7 @@ def test_file_stream_and_bed_tell_the_same(folder, run):
     assert [(x[0], int(x[1]), int(x[2]) - 1, x[3], x[5]) for x in lines] == [
         (r["chrom"], r["pos"], r["pos"], f"{r['site']}:{r['tier']}", r["strand"]) for r in rows
     ]
-    checked = subprocess.run(
-        [sys.executable, "-m", "libmeta.schema", "s.parquet"], capture_output=True, cwd=folder
-    )
+    checked = subprocess.run([sys.executable, "-m", "libmeta.schema", "s.parquet"], capture_output=True, cwd=folder)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -81,9 +77,7 @@ def test_metadata_and_genes_bed(folder, run):
     assert (meta["format"], meta["recipe"], meta["tiers"]) == ("sites", "m3", ["basic", "all"])
     assert all(g[5] for g in meta["genes"])  # m3 lists measured genes only
     spans = read_bed(folder / "g.bed", Contigs({"chr1": case.LENGTH}, "x"))
-    assert [(r.chrom, r.start, r.end, r.strand, r.name) for r in spans] == [
-        tuple(g[:5]) for g in meta["genes"]
-    ]
+    assert [(r.chrom, r.start, r.end, r.strand, r.name) for r in spans] == [tuple(g[:5]) for g in meta["genes"]]
     step = meta["provenance"][-1]
     assert step["tool"] == "ms-labels"
     assert set(step["inputs"]) == {"genome", "tier 0 basic", "tier 1 all", "junctions 0 liver", "junctions 1"}
@@ -175,9 +169,7 @@ def test_errors(folder, run, arguments, code, says):
     (folder / "cut.gtf.gz").write_bytes(gzip.compress(text.encode())[:-20])
     (folder / "bare.gtf").write_text(text.replace("\texon\t", "\tCDS\t"))
     lines = text.splitlines(keepends=True)
-    (folder / "two.gtf").write_text(
-        "".join(lines[:3]) + lines[3].replace("CDS", "exon").replace("\t+\t", "\t-\t")
-    )
+    (folder / "two.gtf").write_text("".join(lines[:3]) + lines[3].replace("CDS", "exon").replace("\t+\t", "\t-\t"))
     off = [case.replace(t, exons=tuple((s + 9, e + 9) for s, e in t.exons)) for t in case.many_genes()]
     (folder / "moved.gtf").write_text(case.gtf(off))
     (folder / "moved.bed").write_text(jc.bed6(jc.of(off)))

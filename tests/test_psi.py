@@ -19,9 +19,7 @@ HEADER = "Chromosome,Start,End,Strand,gene_id,gene_name,liver,brain,silent\n"
 
 @pytest.fixture(scope="module")
 def genome(tmp_path_factory):
-    return Genome(
-        write_fasta(tmp_path_factory.mktemp("g") / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 100})
-    )
+    return Genome(write_fasta(tmp_path_factory.mktemp("g") / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 100}))
 
 
 def read(tmp_path, text, genome, **more):
@@ -37,26 +35,19 @@ def by_site(found) -> dict:
 
 
 def test_zero_is_missing_unless_the_gene_is_seen(tmp_path, genome, caplog):
-    text = (
-        HEADER
-        + (
-            "chr1,101,200,+,G1,N,0.0,0.4,0\nchr1,301,400,+,G1,N,0.0,0.0,0\n"  # G1 is silent in liver, measured in brain
-            "chr1,501,600,-,G2,N,1.0,0.0,0\nchr1,701,800,-,G2,N,0.5,,0\n"
-        )
+    text = HEADER + (
+        "chr1,101,200,+,G1,N,0.0,0.4,0\nchr1,301,400,+,G1,N,0.0,0.0,0\n"  # G1 is silent in liver, measured in brain
+        "chr1,501,600,-,G2,N,1.0,0.0,0\nchr1,701,800,-,G2,N,0.5,,0\n"
     )
     with caplog.at_level(logging.INFO, "libmeta"):
         found = read(tmp_path, text, genome)
     assert "dropped: silent" in caplog.text
     assert found.tissues == ["liver", "brain"]
-    np.testing.assert_array_equal(
-        found.values, np.float32([[np.nan, 0.4], [np.nan, 0], [1, np.nan], [0.5, np.nan]])
-    )
+    np.testing.assert_array_equal(found.values, np.float32([[np.nan, 0.4], [np.nan, 0], [1, np.nan], [0.5, np.nan]]))
     assert (found.start[0], found.end[0]) == (100, 200)  # 1-based inclusive in the file
 
 
-@pytest.mark.parametrize(
-    "turn", [lambda t: t, lambda t: t.replace(",", "\t"), lambda t: gzip.compress(t.encode())]
-)
+@pytest.mark.parametrize("turn", [lambda t: t, lambda t: t.replace(",", "\t"), lambda t: gzip.compress(t.encode())])
 def test_csv_tsv_gzip_and_aliases(tmp_path, genome, turn):
     text = HEADER + "1,101,200,+,G1,N,0.2,0.4,0.1\n7,101,200,+,G1,N,0.2,0.4,0\n"
     found = read(tmp_path, turn(text), genome)

@@ -20,9 +20,7 @@ def window(length, strand="+", start=1000):
 
 @given(st.text("ACGTN", min_size=5, max_size=80))
 def test_dinucleotides_by_brute_force(text):
-    expected = [
-        text[i + 1 : i + 3] in ("GT", "GC") or text[i - 2 : i] == "AG" for i in range(2, len(text) - 2)
-    ]
+    expected = [text[i + 1 : i + 3] in ("GT", "GC") or text[i - 2 : i] == "AG" for i in range(2, len(text) - 2)]
     assert splice_dinucleotides(encode(text)).tolist() == expected
 
 
@@ -56,8 +54,7 @@ def test_draw_does_not_depend_on_the_window():
     text = encode(random_sequence(5004))
     whole, weight = draw(Sampling(), window(5000), text, None, NONE)
     parts = [
-        draw(Sampling(), window(1000, start=1000 + a), text[a : a + 1004], None, NONE)
-        for a in range(0, 5000, 1000)
+        draw(Sampling(), window(1000, start=1000 + a), text[a : a + 1004], None, NONE) for a in range(0, 5000, 1000)
     ]
     assert whole.tolist() == np.concatenate([p for p, _ in parts]).tolist()
     assert weight.tolist() == np.concatenate([w for _, w in parts]).tolist()
@@ -67,9 +64,7 @@ def test_minus_strand_sees_the_mirror():
     text = encode(random_sequence(2004))
     sampling = Sampling(dinucleotide=1, background=1e-9)
     plus, _ = draw(sampling, window(2000, start=0), text, None, NONE)
-    minus, _ = draw(
-        sampling, window(2000, "-", start=0), text, None, NONE
-    )  # the same letters as its transcript
+    minus, _ = draw(sampling, window(2000, "-", start=0), text, None, NONE)  # the same letters as its transcript
     assert sorted((1999 - minus).tolist()) == plus.tolist()
     other, _ = draw(sampling, window(2000, "-", start=0), reverse_complement(text), None, NONE)
     assert other.tolist() != minus.tolist()

@@ -87,16 +87,10 @@ def test_sources_of_different_kinds_share_genes(tmp_path):
 
 
 def test_unknown_tag(tmp_path, caplog):
-    made = [
-        case.replace(t, name=f"{t.name}.{i}", gene=f"{t.gene}.{i}")
-        for t in case.three_genes()
-        for i in range(60)
-    ]
+    made = [case.replace(t, name=f"{t.name}.{i}", gene=f"{t.gene}.{i}") for t in case.three_genes() for i in range(60)]
     genome = case.genome_of(tmp_path, made)
     path = case.write(tmp_path / "a.gtf", case.gtf(made))
-    with pytest.raises(
-        MetaError, match=r"no transcript with tag 'MANE', .*a.gtf; its tags are MANE_Select, basic"
-    ):
+    with pytest.raises(MetaError, match=r"no transcript with tag 'MANE', .*a.gtf; its tags are MANE_Select, basic"):
         sites.build(genome, [tier(path, tag="MANE"), tier(path)])
     few = case.write(tmp_path / "b.gtf", case.gtf(case.three_genes()))
     sites.build(genome, [tier(few, tag="MANE"), tier(few)])
@@ -148,9 +142,7 @@ def test_evidence_equals_plain_python(tmp_path, made, data):
     genome = Genome(case.write_fasta(tmp_path / "g.fa", {"chr1": "ACGT" * (LENGTH // 4)}))
     path = case.write(tmp_path / "a.gtf", case.gtf(made))
     ends = sorted({p for t in made for e in t.exons for p in e} | {50, 9000})
-    intron = st.tuples(
-        st.sampled_from(ends), st.sampled_from(ends), st.sampled_from("+-"), st.sampled_from("ba")
-    )
+    intron = st.tuples(st.sampled_from(ends), st.sampled_from(ends), st.sampled_from("+-"), st.sampled_from("ba"))
     chosen = data.draw(st.sets(intron.filter(lambda i: i[0] < i[1]), min_size=1, max_size=12))
     rows = [("chr1", *i, data.draw(st.integers(1, 6)), None, None) for i in sorted(chosen)]
     found = sites.build(genome, [tier(path)], junction_table(rows), min_dinucleotide=0)
@@ -173,9 +165,7 @@ def test_evidence_equals_plain_python(tmp_path, made, data):
     for (key, row), flag in zip(got.items(), found.measured, strict=True):
         _, pos, strand, _ = key
         owners = [t for t in made if key in case.oracle([t])]
-        genes = {t.gene for t in owners} or {
-            g for (g, s), (a, b) in spans.items() if s == strand and a <= pos < b
-        }
+        genes = {t.gene for t in owners} or {g for (g, s), (a, b) in spans.items() if s == strand and a <= pos < b}
         assert row["transcripts"] == sorted({t.name for t in owners})
         assert row["genes"] == sorted(genes)
         assert row["tier"] == (0 if owners else 3)
@@ -297,7 +287,5 @@ def test_psi_of_another_build_is_refused(tmp_path, shift):
     if not shift:
         assert all(r["psi_max"] == 1 for r in keyed(sites.build(genome, [tier(path)], psi=table)).values())
         return
-    with pytest.raises(
-        MetaError, match=r"exon ends have a splice dinucleotide, .*psi.csv; likely another build"
-    ):
+    with pytest.raises(MetaError, match=r"exon ends have a splice dinucleotide, .*psi.csv; likely another build"):
         sites.build(genome, [tier(path)], psi=table)

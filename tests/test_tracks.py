@@ -117,13 +117,9 @@ def test_real_phylop_lies_on_the_same_base(run):
     from libmeta.sites import build
 
     genome = Genome(DATA / "chr15.fa.gz")
-    found = build(
-        genome, [{"name": "all", "gtf": DATA / "spliceai.grch38.txt", "tag": None}], genes={"FBN1"}
-    ).table
+    found = build(genome, [{"name": "all", "gtf": DATA / "spliceai.grch38.txt", "tag": None}], genes={"FBN1"}).table
     track = BigWig(PHYLOP, genome.contigs).values("chr15", 48_400_000, 48_650_000)
     donors = found.filter(np.array(found["site"].to_pylist()) == "donor")["pos"].to_numpy() - 48_400_000
-    beside = [
-        np.nanmean(track[donors - shift]) for shift in range(-2, 5)
-    ]  # minus strand: GT lies at -1 and -2
+    beside = [np.nanmean(track[donors - shift]) for shift in range(-2, 5)]  # minus strand: GT lies at -1 and -2
     assert int(np.argmax(np.convolve(beside, [1, 1], "valid"))) == 3
     assert np.mean([beside[3], beside[4]]) == pytest.approx(7.5, abs=0.4)

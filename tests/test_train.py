@@ -100,7 +100,9 @@ def test_lone_feature_that_tells_all_is_called_out(run, tmp_path):
     rows = toy_features.table(junction=False)
     site = np.array(rows["label.site"])
     at = rows.schema.get_field_index("conservation.phylop_score")
-    rows = rows.set_column(at, rows.schema.field(at), [np.where(site == 0, 2.0, np.where(site == 1, 1, 0)).astype("f4")])
+    rows = rows.set_column(
+        at, rows.schema.field(at), [np.where(site == 0, 2.0, np.where(site == 1, 1, 0)).astype("f4")]
+    )
     toy_features.write(tmp_path / "f.parquet", rows)
     done = run("ms-train", "f.parquet", "--recipe", "m1-p", "--rounds", "2", *SPLIT, "-o", "m.ubj")
     assert b"label in disguise" in done.stderr
@@ -157,7 +159,16 @@ def test_bad_models_and_features(toy, tmp_path):
     toy("ms-predict", "-m", "other.ubj", "f.parquet", "-o", "s.parquet", code=1, says="not one of ms-train")
     lacking = toy_features.table(n=100).drop_columns(["conservation.phylop_score"])
     toy_features.write(tmp_path / "few.parquet", lacking)
-    toy("ms-predict", "-m", "m.ubj", "few.parquet", "-o", "s.parquet", code=1, says="no column conservation.phylop_score")
+    toy(
+        "ms-predict",
+        "-m",
+        "m.ubj",
+        "few.parquet",
+        "-o",
+        "s.parquet",
+        code=1,
+        says="no column conservation.phylop_score",
+    )
     none = toy_features.table(n=1).slice(0, 0)
     toy_features.write(tmp_path / "none.parquet", none)
     toy("ms-predict", "-m", "m.ubj", "none.parquet", "-o", "s.parquet", code=3, says="no rows to score")
@@ -170,7 +181,16 @@ def test_features_cut_short_leave_no_model(toy, tmp_path):
     path = toy_features.write(tmp_path / "f.arrow", toy_features.table())
     path.write_bytes(path.read_bytes()[:-200])
     toy("ms-train", "f.arrow", "--recipe", "m1-p", "-o", "m.ubj", code=4, says="cut short")
-    toy("ms-train", "--recipe", "m1-p", "-o", "m.ubj", stdin=path.read_bytes(), code=4, says="the command before it failed")
+    toy(
+        "ms-train",
+        "--recipe",
+        "m1-p",
+        "-o",
+        "m.ubj",
+        stdin=path.read_bytes(),
+        code=4,
+        says="the command before it failed",
+    )
     toy("ms-train", "--recipe", "m1-p", "-o", "m.ubj", stdin=b"", code=4, says="the command before it failed")
     assert not Path("m.ubj").exists()
 
@@ -239,7 +259,8 @@ def test_memory_stays_flat_with_the_stream(tmp_path):
     """Rows beyond the quantised matrix stay on disk: 16 times the rows, far less than 16 times the memory."""
     code = (
         "import sys, resource; from pathlib import Path; import numpy as np; from libmeta.spool import Spool\n"
-        "s = Spool(Path(sys.argv[1]), 100, 1, 3); x = np.zeros((20000, 100), 'f4'); y = np.zeros((20000, 1)); m = np.zeros((20000, 3))\n"
+        "s = Spool(Path(sys.argv[1]), 100, 1, 3); x = np.zeros((20000, 100), 'f4')\n"
+        "y = np.zeros((20000, 1)); m = np.zeros((20000, 3))\n"
         "for _ in range(int(sys.argv[2])): s.append(x, y, m, np.ones(20000))\n"
         "n = sum(len(p[0]) for p in s.pieces()); s.close(); print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )

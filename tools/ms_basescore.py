@@ -4,7 +4,18 @@ import logging
 import time
 
 from libmeta.cli import (
-    Choice, argument, arguments, config, device, genome, option, output, progress, refuse_terminal, threads, tool,
+    Choice,
+    argument,
+    arguments,
+    config,
+    device,
+    genome,
+    option,
+    output,
+    progress,
+    refuse_terminal,
+    threads,
+    tool,
 )  # fmt: skip
 
 log = logging.getLogger("libmeta")
@@ -64,9 +75,7 @@ def main(regions, model, weights, count, only, engine, dtype, genome, config, ou
     adapter = basemodels.get(model)
     paths = adapter.find(weights)
     if count is not None and not 1 <= count <= len(paths):
-        raise MetaError(
-            f"the ensemble has {len(paths)} networks, --models {count}; ask for 1 to {len(paths)}", USAGE
-        )
+        raise MetaError(f"the ensemble has {len(paths)} networks, --models {count}; ask for 1 to {len(paths)}", USAGE)
     paths = paths[:count]
     scorer = engines.build(adapter.read(paths), engine, pick(device, threads), thread_count(threads), dtype)
     merged = merge(spans, fasta.contigs)

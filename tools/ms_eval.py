@@ -16,18 +16,12 @@ log = logging.getLogger("libmeta")
     epilog="Exit code 3: nothing to score (no row in the scope of the labels, or no site there).",
 )
 @argument("scores", default="-")
-@option(
-    "--labels", metavar="SITES", help="Sites with labels, from ms-labels --recipe. Needed, except for a JSON."
-)
+@option("--labels", metavar="SITES", help="Sites with labels, from ms-labels --recipe. Needed, except for a JSON.")
 @output
 @option("--html", metavar="FILE", help="Write a page with tables and plots (needs matplotlib).")
-@option(
-    "--multiqc", "multiqc_file", metavar="FILE", help="Write a MultiQC section; end its name in _mqc.json."
-)
+@option("--multiqc", "multiqc_file", metavar="FILE", help="Write a MultiQC section; end its name in _mqc.json.")
 @option("--base", metavar="PREFIX|NAME", help="Base scores: bigWig prefix, .parquet, or a name in ms.toml.")
-@option(
-    "--region", "regions", multiple=True, metavar="R", help="Only here: chr1, chr1:100-200, chr1:100-200:+."
-)
+@option("--region", "regions", multiple=True, metavar="R", help="Only here: chr1, chr1:100-200, chr1:100-200:+.")
 @option(
     "--bootstrap",
     "draws",
@@ -37,9 +31,7 @@ log = logging.getLogger("libmeta")
     help="Draws of genes; 0 for none.",
 )
 @seed
-@option(
-    "--locus", "loci", multiple=True, metavar="R", help="Draw this region on the page [default: 3 examples]."
-)
+@option("--locus", "loci", multiple=True, metavar="R", help="Draw this region on the page [default: 3 examples].")
 @option("--table", "as_table", is_flag=True, help="Print the table instead of the JSON where no -o is given.")
 @config
 def main(scores, labels, output, html, multiqc_file, base, regions, draws, seed, loci, as_table, config):
@@ -98,9 +90,7 @@ def _evaluate(scores, labels, html, base, regions, draws, seed, loci, config):
     if not evaluation.counts.scored:
         raise _nothing(evaluation, rows)
     if not any(evaluation.site_counts(i)["in_scope"] for i in (0, 1)):
-        raise MetaError(
-            f"no site in the scope, {labels}; widen --region or check the recipe", NOTHING_TO_SCORE
-        )
+        raise MetaError(f"no site in the scope, {labels}; widen --region or check the recipe", NOTHING_TO_SCORE)
     metrics = _document(evaluation, rows, stream.provenance, labels, draws, seed)
     if html:
         _write(html, report.page(metrics, evaluation, windows))

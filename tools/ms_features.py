@@ -3,7 +3,18 @@
 import logging
 
 from libmeta.cli import (
-    FloatRange, argument, arguments, batch_size, config, genome, option, output, progress, refuse_terminal, seed, tool,
+    FloatRange,
+    argument,
+    arguments,
+    batch_size,
+    config,
+    genome,
+    option,
+    output,
+    progress,
+    refuse_terminal,
+    seed,
+    tool,
 )  # fmt: skip
 
 log = logging.getLogger("libmeta")
@@ -34,20 +45,14 @@ log = logging.getLogger("libmeta")
     type=FloatRange(0, 1),
     help="Base score from which every position is taken [default: 0.01].",
 )
-@option(
-    "--dinucleotide", type=FloatRange(0, 1), help="Chance of a position beside GT, GC or AG [default: 0.1]."
-)
-@option(
-    "--background", type=FloatRange(0, 1), help="Chance of any other position [default: 0.01]; 1 takes all."
-)
+@option("--dinucleotide", type=FloatRange(0, 1), help="Chance of a position beside GT, GC or AG [default: 0.1].")
+@option("--background", type=FloatRange(0, 1), help="Chance of any other position [default: 0.01]; 1 takes all.")
 @config
 @genome
 @output
 @batch_size
 @seed
-def main(
-    regions, modalities, labels, no_labels, only, min_score, dinucleotide, background, output, **options
-):
+def main(regions, modalities, labels, no_labels, only, min_score, dinucleotide, background, output, **options):
     refuse_terminal(output)
     import libmeta.config
     from libmeta import features, schema, streams

@@ -31,9 +31,7 @@ from libmeta.cli import Choice, FloatRange, IntRange, argument, option, tool
     help="m3: tiers that count as known, by name or number [default: all].",
 )
 @option("--min-support", type=IntRange(1), default=3, show_default=True, help="Reads that support a site.")
-@option(
-    "--min-psi", type=FloatRange(0, 1), default=0.05, show_default=True, help="m3: PSI that supports a site."
-)
+@option("--min-psi", type=FloatRange(0, 1), default=0.05, show_default=True, help="m3: PSI that supports a site.")
 @option("--min-dinucleotide", type=FloatRange(0, 1), default=0.95, show_default=True,
         help="Stop where fewer sites of a strand have a splice dinucleotide.")  # fmt: skip
 @option(

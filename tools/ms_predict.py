@@ -27,9 +27,7 @@ log = logging.getLogger("libmeta")
 @argument("features", default="-")
 @option("--tracks", metavar="PREFIX", help="Also write bigWigs and an IGV session (needs the genome).")
 @option("--annotation", metavar="GTF", help="Shown in the IGV session.")
-@option(
-    "--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output."
-)
+@option("--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output.")
 @option("--threads", type=int, help="CPU threads [default: all that this process may use].")
 @output
 @genome
@@ -52,9 +50,7 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
     files = {"model": model, **({} if features == "-" else {"features": features})}
     chain = streams.step("ms-predict", arguments(), files, (stream.provenance, refiner.provenance))
     form, about = schema.load("scores"), predict.about(refiner, model)
-    meta = streams.metadata(
-        form.name, form.version, chain, model=about, calibration=refiner.temperature != 1.0
-    )
+    meta = streams.metadata(form.name, form.version, chain, model=about, calibration=refiner.temperature != 1.0)
     with contextlib.ExitStack() as stack:
         if output.endswith(".bed"):
             out = stack.enter_context(BedWriter(output, min_score, chain))
@@ -76,9 +72,7 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
             raise MetaError(
                 f"no rows to score, {stream.name}; check the regions given to ms-features", NOTHING_TO_SCORE
             )
-    log.info(
-        "%s rows scored with %s (%d trees on %s)", f"{rows:,}", refiner.recipe, refiner.trees, refiner.start
-    )
+    log.info("%s rows scored with %s (%d trees on %s)", f"{rows:,}", refiner.recipe, refiner.trees, refiner.start)
 
 
 def _genome(genome, config):

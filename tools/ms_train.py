@@ -38,9 +38,7 @@ log = logging.getLogger("libmeta")
 @option("-o", "--output", default=None, metavar="FILE", help="Model file; - is stdout.")
 @threads
 @seed
-def main(
-    features, recipe, target, split, train, valid, test, output, from_prior, rounds, threads, seed, **rule
-):
+def main(features, recipe, target, split, train, valid, test, output, from_prior, rounds, threads, seed, **rule):
     import tempfile
     from dataclasses import replace
     from pathlib import Path
@@ -59,18 +57,14 @@ def main(
     stream = streams.open_table(features).expect("features")
     names = training.choose_columns(stream.schema, chosen)
     options = _rule(rule, chosen, stream.metadata)
-    start = (
-        "prior" if from_prior or any(c not in stream.schema.names for c in training.BASE_COLUMNS) else "base"
-    )
+    start = "prior" if from_prior or any(c not in stream.schema.names for c in training.BASE_COLUMNS) else "base"
     with tempfile.TemporaryDirectory(prefix="ms-train-") as folder:
         with progress(None, "rows", "reading") as bar:
             spools = training.fill(stream, chosen, parts, names, options, start, Path(folder), bar)
         training.check_parts(spools, chosen)
         suspicious = training.warn_of_disguises(spools[splits.VALID], names)
         with progress(chosen.rounds, "trees", "boosting") as bar:
-            model = training.fit(
-                spools, chosen, names, start, seed, thread_count(threads), lambda: bar.update(1)
-            )
+            model = training.fit(spools, chosen, names, start, seed, thread_count(threads), lambda: bar.update(1))
     model.base_models, model.split = stream.metadata.get("base_models", []), parts.describe()
     model.training |= {"rows": spools["counts"], "suspicious_features": suspicious, "labels": options}
     files = {} if features == "-" else {"features": features}

@@ -91,16 +91,12 @@ def _members(folder: Path, suffix: str) -> list[Path]:
     here = sorted(folder.glob(f"*{suffix}"), key=_natural)
     if here:
         return here
-    below = [
-        sub for sub in sorted(folder.iterdir(), key=_natural) if sub.is_dir() and any(sub.glob(f"*{suffix}"))
-    ]
+    below = [sub for sub in sorted(folder.iterdir(), key=_natural) if sub.is_dir() and any(sub.glob(f"*{suffix}"))]
     if not below:
         raise MetaError(f"no {suffix} weights in {folder}; {REMEDY}")
     if len(below) > 1:
         listed = ", ".join(sub.name for sub in below)
-        raise MetaError(
-            f"several sets of {suffix} weights below {folder} ({listed}); give --weights with one of them"
-        )
+        raise MetaError(f"several sets of {suffix} weights below {folder} ({listed}); give --weights with one of them")
     return sorted(below[0].glob(f"*{suffix}"), key=_natural)
 
 

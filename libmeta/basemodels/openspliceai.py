@@ -35,9 +35,7 @@ def find(weights: str | Path | Iterable[str | Path] | None = None) -> list[Path]
     """
     weights = weights or usual_folder("MS_OPENSPLICEAI_WEIGHTS", "weights/openspliceai")
     if weights is None:
-        raise MetaError(
-            f"no OpenSpliceAI weights in $MS_OPENSPLICEAI_WEIGHTS or weights/openspliceai; {REMEDY}"
-        )
+        raise MetaError(f"no OpenSpliceAI weights in $MS_OPENSPLICEAI_WEIGHTS or weights/openspliceai; {REMEDY}")
     return given_files(weights, ".pt")
 
 
@@ -51,18 +49,12 @@ def read(paths: list[Path]) -> list[ResNetWeights]:
 def _read(path: Path) -> ResNetWeights:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch's guesses at what a strange file may be; the error says it
+            warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError
-    ) as reason:  # torch's own text runs over many lines and offers to load it unsafely
+    except pickle.UnpicklingError as reason:  # torch's own text runs over many lines and offers to load it unsafely
         raise MetaError(f"{path} holds something else than plain torch weights; {REMEDY}") from reason
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as reason:
-        raise MetaError(
-            f"cannot read torch weights from {path} ({type(reason).__name__}); {REMEDY}"
-        ) from reason
+        raise MetaError(f"cannot read torch weights from {path} ({type(reason).__name__}); {REMEDY}") from reason
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise MetaError(f"{path} is not a dictionary of tensors; {REMEDY}")
     return check(_State(state, path).network(), f"in {path}")

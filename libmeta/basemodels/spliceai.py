@@ -30,9 +30,7 @@ def find(weights: str | Path | Iterable[str | Path] | None = None) -> list[Path]
     """
     weights = weights or usual_folder("MS_SPLICEAI_WEIGHTS", "weights/spliceai") or _package_folder()
     if weights is None:
-        raise MetaError(
-            f"no SpliceAI weights in $MS_SPLICEAI_WEIGHTS, weights/spliceai or Python's packages; {REMEDY}"
-        )
+        raise MetaError(f"no SpliceAI weights in $MS_SPLICEAI_WEIGHTS, weights/spliceai or Python's packages; {REMEDY}")
     return given_files(weights, ".h5")
 
 
@@ -90,9 +88,7 @@ class _Graph:
     def network(self) -> ResNetWeights:
         """The whole network, classes permuted to ours."""
         entry = self._one([name for name, kind in self.kinds.items() if kind == "InputLayer"], "input")
-        first = self._one(
-            [name for name in self.outputs[entry] if self._kernel(name) == 1], "first convolution"
-        )
+        first = self._one([name for name in self.outputs[entry] if self._kernel(name) == 1], "first convolution")
         trunk, blocks = [first], []
         while (norm := self._next(trunk[-1], "BatchNormalization", needed=False)) is not None:
             block, joined = self._block(norm, trunk[-1])
@@ -112,9 +108,7 @@ class _Graph:
         skips.sort(key=lambda skip: skip.after)
         net = ResNetWeights(self._conv(first), tuple(blocks), tuple(skips), final, 0.0)
         if list(self.configs[crop]["cropping"]) != [net.context, net.context]:
-            raise _Unlike(
-                f"it crops {self.configs[crop]['cropping']} where its convolutions reach {net.context}"
-            )
+            raise _Unlike(f"it crops {self.configs[crop]['cropping']} where its convolutions reach {net.context}")
         return net
 
     def _block(self, norm1: str, trunk: str) -> tuple[Block, str]:
@@ -166,9 +160,7 @@ class _Graph:
         if kernel.ndim != 3:
             raise _Unlike(f"the kernel of {name} has shape {kernel.shape}")
         # Keras has (k, in, out).
-        return Conv(
-            np.ascontiguousarray(kernel.transpose(2, 1, 0)), bias, self.configs[name]["dilation_rate"][0]
-        )
+        return Conv(np.ascontiguousarray(kernel.transpose(2, 1, 0)), bias, self.configs[name]["dilation_rate"][0])
 
     def _norm(self, name: str) -> BatchNorm:
         arrays = self._arrays(name, "gamma", "beta", "moving_mean", "moving_variance")

@@ -51,9 +51,7 @@ class Engine:
             raise ValueError(f"codes must be 0..{BASES}, found {codes.max()}")
         return len(codes) - 2 * self.context
 
-    def _pieces(
-        self, codes: np.ndarray, bounds: list[tuple[int, int]]
-    ) -> Iterator[tuple[int, int, np.ndarray]]:
+    def _pieces(self, codes: np.ndarray, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (start, stop, (models, stop - start, 3)) for every piece of 0-based half-open bounds, in
         order.
         """

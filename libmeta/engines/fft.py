@@ -82,9 +82,7 @@ class FftEngine(Engine):
         self.nets = [_Net(net, kernel) for net in nets]
         self._spare: list[_Workspace] = []  # kept between calls: fresh memory costs more than a short piece
 
-    def _pieces(
-        self, codes: np.ndarray, bounds: list[tuple[int, int]]
-    ) -> Iterator[tuple[int, int, np.ndarray]]:
+    def _pieces(self, codes: np.ndarray, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
         parts = (codes[start : stop + 2 * self.context] for start, stop in bounds)
         jobs = ((np.ascontiguousarray(part), model) for part in parts for model in range(self.models))
         with ThreadPoolExecutor(self.threads) as pool:

@@ -28,7 +28,5 @@ class Reader:
 
 def open_source(sources) -> Reader:
     if not sources.has_genes:
-        raise Absent(
-            "no annotation, [annotation] tiers in ms.toml; name a GTF, or give sites on standard input"
-        )
+        raise Absent("no annotation, [annotation] tiers in ms.toml; name a GTF, or give sites on standard input")
     return Reader(sources)

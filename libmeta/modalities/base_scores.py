@@ -60,9 +60,7 @@ COLUMNS = (
     _column("donor_acceptor_peak_ratio", "donor_peak_height_ratio - acceptor_peak_height_ratio", -1, 1),
     _column("type_signal_difference", "donor_signal_strength - acceptor_signal_strength", -2, 2),
     _column("score_difference_ratio", "(d - a) / (d + a + eps)", -1, 1),
-    _column(
-        "signal_strength_ratio", "ln((max(donor signal, 0) + eps) / (max(acceptor signal, 0) + eps))", -14, 14
-    ),
+    _column("signal_strength_ratio", "ln((max(donor signal, 0) + eps) / (max(acceptor signal, 0) + eps))", -14, 14),
 )
 
 
@@ -147,7 +145,5 @@ class Reader:
 
 def open_source(sources) -> Reader:
     if not sources.base_scores:
-        raise Absent(
-            "no base scores, [base_scores.NAME] in ms.toml; run ms-basescore and name its prefix there"
-        )
+        raise Absent("no base scores, [base_scores.NAME] in ms.toml; run ms-basescore and name its prefix there")
     return Reader(sources.base_scores)

@@ -22,9 +22,7 @@ def _columns(track: str) -> list[Column]:
         "context_max": f"maximum of {track} over +-{REACH} bp",
         "context_std": f"standard deviation of {track} over +-{REACH} bp (population)",
     }
-    return [
-        Column(f"{track}_{k}", "float32", v, "feature", unit=unit, missing=_MISSING) for k, v in docs.items()
-    ]
+    return [Column(f"{track}_{k}", "float32", v, "feature", unit=unit, missing=_MISSING) for k, v in docs.items()]
 
 
 COLUMNS = (
@@ -67,7 +65,5 @@ def open_source(sources) -> Reader:
     named = sources.config.modality(NAME)
     tracks = {t: BigWig(named[t], sources.genome.contigs) for t in TRACKS if t in named}
     if not tracks:
-        raise Absent(
-            "no conservation track, [modalities.conservation] in ms.toml; name phylop or phastcons bigWigs"
-        )
+        raise Absent("no conservation track, [modalities.conservation] in ms.toml; name phylop or phastcons bigWigs")
     return Reader(tracks)

@@ -17,9 +17,7 @@ _PSI = "not measured"
 def _column(
     name: str, doc: str, missing: str, unit: str = "", low: float | None = 0, high: float | None = None
 ) -> Column:
-    return Column(
-        f"junction_{name}", "float32", doc, "feature", unit=unit, min=low, max=high, missing=missing
-    )
+    return Column(f"junction_{name}", "float32", doc, "feature", unit=unit, min=low, max=high, missing=missing)
 
 
 COLUMNS = (
@@ -39,9 +37,7 @@ COLUMNS = (
         "no intron there, or no source tells",
         high=1,
     ),
-    _column(
-        "tissue_breadth", "tissues with min_support reads, or (PSI table only) PSI > 0.1", _READS, "tissues"
-    ),
+    _column("tissue_breadth", "tissues with min_support reads, or (PSI table only) PSI > 0.1", _READS, "tissues"),
     _column("tissue_max", "reads in the tissue that has most", _READS, "reads"),
     _column("tissue_mean", "mean reads over tissues", _READS, "reads"),
     _column("tissue_variance", "variance of the reads over tissues (population)", _READS, "reads squared"),
@@ -82,9 +78,7 @@ class Reader:
         if "files" in self.named:
             self._reads = _by_site(site_support(load(self.named["files"], genome, only={chrom})), chrom)
         if "psi" in self.named:
-            self._psi = _psi_by_site(
-                psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom
-            )
+            self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
         if window.chrom != self._chrom:
@@ -178,7 +172,5 @@ def _psi_by_site(found, genome, chrom: str) -> dict[str, dict]:
 def open_source(sources) -> Reader:
     named = sources.config.modality(NAME)
     if not {"files", "psi"} & set(named):
-        raise Absent(
-            "no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ..."
-        )
+        raise Absent("no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ...")
     return Reader(sources, named)

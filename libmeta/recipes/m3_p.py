@@ -18,9 +18,7 @@ RECIPE = PositionRecipe(
         "rbp_eclip",
         "fm_embeddings",
     ),
-    leaves_out={
-        f"genomic.{c}": "gene bounds are those of the annotation, and leaky for novel sites" for c in LEAKY
-    },
+    leaves_out={f"genomic.{c}": "gene bounds are those of the annotation, and leaky for novel sites" for c in LEAKY},
     reference_weight=0.5,
     params={
         "max_depth": 4,

@@ -77,7 +77,7 @@ def annotation(lines: io.BufferedIOBase) -> None:
         if not raw.startswith(CHROM.encode() + b"\t"):
             continue
         fields = raw.decode().rstrip("\n").split("\t")
-        if not (START < int(fields[3]) and int(fields[4]) <= END):
+        if not (int(fields[3]) > START and int(fields[4]) <= END):
             continue
         if fields[2] not in ("gene", "transcript", "exon", "CDS"):
             continue
@@ -85,11 +85,7 @@ def annotation(lines: io.BufferedIOBase) -> None:
         pairs = [(k, v) for k, v in pairs if k in KEPT and (k != "tag" or v in KEPT_TAGS)]
         fields[8] = " ".join(f"{k} {v};" if k == "exon_number" else f'{k} "{v}";' for k, v in pairs)
         kept.append("\t".join(fields))
-    whole = {
-        m[1]
-        for line in kept
-        if line.split("\t")[2] == "gene" and (m := re.search(r'gene_id "([^"]*)"', line))
-    }
+    whole = {m[1] for line in kept if line.split("\t")[2] == "gene" and (m := re.search(r'gene_id "([^"]*)"', line))}
     inside = [line for line in kept if re.search(r'gene_id "([^"]*)"', line)[1] in whole]
     gzipped(HERE / "gencode.v34.gtf.gz", "\n".join(inside) + "\n")
 
@@ -101,7 +97,7 @@ def psi(stream: io.BufferedIOBase) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(next(rows))
     for row in rows:
-        if row[0] == CHROM and START < int(row[1]) and int(row[2]) <= END:
+        if row[0] == CHROM and int(row[1]) > START and int(row[2]) <= END:
             writer.writerow([*row[:6], *(f"{float(v):.4g}" if v else "" for v in row[6:])])
     gzipped(HERE / "gtex_psi.csv.gz", out.getvalue())
 
@@ -112,7 +108,7 @@ def table(stream: io.BufferedIOBase) -> None:
     kept = [
         line
         for line in lines[1:]
-        if (f := line.split("\t"))[1] == CHROM[3:] and START <= int(f[3]) and int(f[4]) <= END
+        if (f := line.split("\t"))[1] == CHROM[3:] and int(f[3]) >= START and int(f[4]) <= END
     ]
     (HERE / "spliceai.grch38.txt").write_text("\n".join([lines[0], *kept]) + "\n")
 

@@ -1,0 +1,85 @@
+"""The README's commands run as they stand, in their order; its tables and generated documents tell the truth."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DATA, ROOT
+from random_weights import spliceai_folder
+
+from libmeta import recipes, schema
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_first_command_stands_early():
+    lines = README.splitlines()
+    assert any("make demo" in line for line in lines[:10])
+    assert any("make test" in line for line in lines[:10])
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder that looks like a clone with weights: random ones, so that nothing is downloaded."""
+    (tmp_path / "tests").mkdir()
+    shutil.copytree(DATA, tmp_path / "tests" / "data")
+    (tmp_path / "build" / "demo").mkdir(parents=True)
+    spliceai_folder(tmp_path / "weights" / "spliceai", models=1)
+    return tmp_path
+
+
+def bash(line, folder, **env):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, timeout=600,
+        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": path, "MPLBACKEND": "Agg", **env},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    return done
+
+
+def test_every_command_runs(clone):
+    pipes, steps = blocks("bash")
+    # random weights score slowly on the whole piece: the genes of one stretch do for this test
+    script = steps.replace("ms-labels --config", "ms-labels --region chr15:48,120,000-48,970,000 --config").replace(
+        "50,150,001-50,500,000", "48,120,000-48,320,000"
+    ).replace("48,000,001-48,690,000", "48,320,001-48,660,000")  # fmt: skip
+    bash(script, clone)
+    for name in ("sites.parquet", "features.parquet", "m3-p.ubj", "scores.parquet", "metrics.json", "metrics.html"):
+        assert (clone / name).stat().st_size > 1000, name
+    assert "<svg" in (clone / "metrics.html").read_text()
+    config = (clone / "tests/data/ms.toml").read_text()
+    (clone / "ms.toml").write_text(re.sub(r'"(chr15|gencode|gtex)', r'"tests/data/\1', config).replace("../../", ""))
+    shutil.copy(clone / "genes.bed", clone / "regions.bed")
+    for line in pipes.strip().splitlines():
+        bash(line, clone)
+    assert (clone / "refined.donor.minus.bw").exists()
+
+
+def test_tables_name_what_there_is():
+    tools = set(re.findall(r"^\| `(ms-\w+)`", README, re.M))
+    assert tools == {p.stem.replace("_", "-") for p in (ROOT / "tools").glob("ms_*.py")}
+    rows = set(re.findall(r"^\| `(m\d[\w-]*)`", README, re.M))
+    assert rows == set(recipes.names())
+
+
+def test_makefile_help_lists_the_targets():
+    done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True)
+    for target in ("setup", "demo", "test", "check", "bench", "docs", "m1-p", "m3-p", "weights", "data"):
+        assert re.search(rf"^{target}\s", done.stdout, re.M), target
+
+
+def test_schema_readme_is_generated():
+    assert (ROOT / "schemas" / "README.md").read_text() == schema.readme()
+
+
+def test_test_data_is_small():
+    assert sum(f.stat().st_size for f in DATA.iterdir()) < 1_500_000

@@ -175,6 +175,6 @@ def spliceai_folder(folder: Path, models: int = 1) -> Path:
     folder.mkdir(parents=True)
     for i in range(models):
         net = random_net(seed=i)
-        final = replace(net.final, bias=net.final.bias + np.float32([0, 0, 8]))
+        final = replace(net.final, bias=net.final.bias + np.float32([0, 0, 12]))
         write_keras(folder / f"spliceai{i + 1}.h5", replace(net, final=final))
     return folder

@@ -156,7 +156,7 @@ def test_config_is_found_in_the_working_folder_and_by_environment(run):
         "ms-features",
         "r.bed",
         "--modalities",
-        "genomic,sequence",
+        "genomic,annotation",
         "--no-labels",
         "-o",
         "x.arrow",

@@ -38,15 +38,18 @@ def test_round_trip(tmp_path, ending, sizes):
     assert stream.table().num_rows == sum(sizes)
 
 
-@given(cut=st.floats(0.02, 0.999))
+@given(cut=st.floats(0.02, 0.9999))
 def test_cut_stream_is_noticed(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("cut") / "t.arrow"
     raw = write(path, [50, 50, 50]).read_bytes()
     path.write_bytes(raw[: int(len(raw) * cut)])
-    with pytest.raises(MetaError) as error:
-        streams.open_table(path).table()
-    # only the stream's own eight closing bytes may be lost: the end mark stands before them
-    assert error.value.code == CUT_SHORT
+    try:
+        rows = streams.open_table(path).table().num_rows
+    except MetaError as error:
+        assert error.code == CUT_SHORT
+    else:  # only the stream's own closing bytes were lost: the end mark stands before them
+        assert rows == 150
+        assert len(raw) * (1 - cut) < 10
 
 
 def test_stream_without_end_mark_is_cut_short(tmp_path):

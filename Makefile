@@ -99,7 +99,7 @@ m3-p: $(D)/m3-p.metrics.json ## sites that the reference (MANE) does not have, s
 demo: m1-p m3-p ## the whole road on real DNA, with pictures and numbers
 	@for m in m1 m3; do \
 	  echo; echo "== $$m-p: base model and refined, held-out stretch $(TEST)"; \
-	  $(BIN)/ms-eval $(D)/$$m-p.scores.parquet --labels $(D)/$$m.sites.parquet --region $(TEST) --table -q; \
+	  $(BIN)/ms-eval --table -q $(D)/$$m-p.metrics.json; \
 	  echo "page         $(D)/$$m-p.html"; \
 	  echo "IGV session  $(D)/$$m-p.igv.xml"; \
 	done

@@ -1,6 +1,8 @@
 """Score regions of a genome with a base model: pieces of either strand, real flanks, genome orientation out."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ from libmeta.genome import Genome
 from libmeta.regions import Region, windows
 
 N_RUN = 1000  # runs of unknown bases from this length on are not scored
+PIECE = 1 << 18  # bases in one call of the engine: long against its context, short enough to lose little to a kill
 
 
 def known_stretches(codes: np.ndarray, run: int = N_RUN) -> list[tuple[int, int]]:
@@ -21,38 +24,55 @@ def known_stretches(codes: np.ndarray, run: int = N_RUN) -> list[tuple[int, int]
     return [(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=True) if a < b]
 
 
-def score_region(engine, genome: Genome, region: Region) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(start, donor, acceptor) of the known stretches of a region of one strand; float32, genome orientation."""
-    codes = genome.codes(region.chrom, region.start, region.end)
-    for low, high in known_stretches(codes):
-        start, end = region.start + low, region.start + high
-        flanked = genome.codes(region.chrom, start - engine.context, end + engine.context, region.strand)
+def score_stretch(engine, genome: Genome, chrom: str, start: int, end: int, strand: str) -> np.ndarray:
+    """float32 (2, end - start): donor and acceptor of every base, genome orientation, NaN in long runs of N."""
+    out = np.full((2, end - start), np.nan, np.float32)
+    for low, high in known_stretches(genome.codes(chrom, start, end)):
+        flanked = genome.codes(chrom, start + low - engine.context, start + high + engine.context, strand)
         scores = engine.score(flanked)
-        if region.strand == "-":
-            scores = scores[::-1]
-        yield start, scores[:, 0], scores[:, 1]
+        out[:, low:high] = (scores[::-1] if strand == "-" else scores)[:, :2].T
+    return out
 
 
-def pieces(engine, genome: Genome, regions: list[Region]) -> Iterator[tuple[list[tuple], int]]:
-    """Per stretch of the genome: [(region, start, donor, acceptor), ...] and the region bases it covers."""
-    for inside in windows(regions, genome.contigs):
-        scored = [(region, *piece) for region in inside for piece in score_region(engine, genome, region)]
-        yield scored, sum(r.end - r.start for r in inside)
+def cut(region: Region) -> Iterator[Region]:
+    """Pieces of a region on a fixed grid of 256 kb."""
+    for low in range(region.start // PIECE * PIECE, region.end, PIECE):
+        yield Region(region.chrom, max(region.start, low), min(region.end, low + PIECE), region.strand)
+
+
+def pieces(scorer, regions: list[Region]) -> Iterator[tuple[list[tuple], int]]:
+    """Per stretch of the genome: [(piece, donor, acceptor), ...] and the region bases it covers.
+
+    The next stretch is scored while the caller writes this one: the engine works outside Python's lock.
+    """
+    stretches = windows(regions, scorer.genome.contigs)
+
+    def score(inside: list[Region]) -> tuple[list[tuple], int]:
+        parts = [piece for region in inside for piece in cut(region)]
+        scored = [(p, *scorer.read(p.chrom, p.start, p.end, p.strand)) for p in parts]
+        return scored, sum(r.end - r.start for r in inside)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(score, inside) for inside in islice(stretches, 1)]
+        while ahead:
+            done = ahead.pop().result()
+            ahead += [pool.submit(score, inside) for inside in islice(stretches, 1)]
+            yield done
 
 
 def table(scored: list[tuple]) -> pa.Table:
     """Scored pieces of one stretch as rows of the base_scores format, sorted by position and strand."""
     form = schema.load("base_scores").arrow
-    if not scored:
-        return form.empty_table()
-    position = np.concatenate([start + np.arange(len(donor)) for _, start, donor, _ in scored])
-    strand = np.concatenate([np.full(len(donor), region.strand) for region, _, donor, _ in scored])
+    position = np.concatenate([np.arange(p.start, p.end) for p, _, _ in scored])
+    strand = np.concatenate([np.full(len(donor), p.strand) for p, donor, _ in scored])
+    donor, acceptor = (np.concatenate([s[i] for s in scored]) for i in (1, 2))
     order = np.lexsort((strand == "-", position))
+    order = order[np.isfinite(donor[order])]
     columns = {
         "chrom": pa.array(np.full(len(order), scored[0][0].chrom)),
         "pos": pa.array(position[order]),
         "strand": pa.array(strand[order]),
-        "donor": pa.array(np.concatenate([s[2] for s in scored])[order]),
-        "acceptor": pa.array(np.concatenate([s[3] for s in scored])[order]),
+        "donor": pa.array(donor[order]),
+        "acceptor": pa.array(acceptor[order]),
     }
     return pa.Table.from_arrays([columns[f.name].cast(f.type) for f in form], schema=form)

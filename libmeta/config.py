@@ -63,13 +63,23 @@ class Config:
         return found
 
     @property
-    def base_scores(self) -> dict[str, Path]:
-        """[base_scores.NAME] prefix, in order; the first is the primary base model."""
+    def base_scores(self) -> dict[str, dict]:
+        """[base_scores.NAME] in order, the first is the primary base model: {"prefix": Path} of scores made before, or
+        {"model": name, "weights": Path or None, "cache": Path or None} of a model to be run where scores are wanted."""
         found = {}
         for name, entry in self.values.get("base_scores", {}).items():
-            if not isinstance(entry, dict) or not isinstance(entry.get("prefix"), str):
-                raise MetaError(f'no prefix, [base_scores.{name}] in {self.name}; write prefix = "..."', USAGE)
-            found[name] = self.resolve(entry["prefix"])
+            where = f"[base_scores.{name}] in {self.name}"
+            if not isinstance(entry, dict) or not isinstance(entry.get("prefix", entry.get("model")), str):
+                raise MetaError(f'neither prefix nor model, {where}; write prefix = "..." or model = "..."', USAGE)
+            if unknown := set(entry) - {"prefix", "model", "weights", "cache"}:
+                raise MetaError(
+                    f"unknown key {sorted(unknown)[0]}, {where}; known: prefix, or model, weights, cache", USAGE
+                )
+            if "prefix" in entry:
+                found[name] = {"prefix": self.resolve(entry["prefix"])}
+                continue
+            paths = {k: self.resolve(entry[k]) if k in entry else None for k in ("weights", "cache")}
+            found[name] = {"model": entry["model"], **paths}
         return found
 
     def modality(self, name: str) -> dict:

@@ -12,7 +12,7 @@ from libmeta.genome import Genome
 from libmeta.modalities import Absent
 from libmeta.regions import Region, windows
 from libmeta.sampling import Sampling, draw
-from libmeta.scores import open_scores
+from libmeta.scores import open_entry
 from libmeta.site_index import NEITHER, SiteIndex
 
 MARGIN = 2  # bases beyond a window that base scores are read for
@@ -23,7 +23,7 @@ class Sources:
 
     def __init__(self, config: Config, genome: Genome, labels: SiteIndex | None = None):
         self.config, self.genome, self.labels = config, genome, labels
-        self.base_scores = {n: open_scores(p, genome.contigs) for n, p in config.base_scores.items()}
+        self.base_scores = {n: open_entry(e, genome) for n, e in config.base_scores.items()}
 
     @property
     def has_genes(self) -> bool:

@@ -59,6 +59,15 @@ class ScoreTable:
         return out
 
 
+def open_entry(entry: dict, genome):
+    """A base model of ms.toml (see Config.base_scores): an object with .inputs, .about and .read(...)."""
+    if "prefix" in entry:
+        return open_scores(entry["prefix"], genome.contigs)
+    from libmeta.score_cache import open_model
+
+    return open_model(entry["model"], genome, entry["weights"], cache=entry["cache"])
+
+
 def open_scores(prefix: str | Path, contigs: Contigs):
     """Scores by prefix (bigWigs) or by the name of a .parquet file; an object with .inputs and .read(...)."""
     if str(prefix).endswith(".parquet"):

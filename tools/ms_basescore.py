@@ -4,18 +4,7 @@ import logging
 import time
 
 from libmeta.cli import (
-    Choice,
-    argument,
-    arguments,
-    config,
-    device,
-    genome,
-    option,
-    output,
-    progress,
-    refuse_terminal,
-    threads,
-    tool,
+    Choice, argument, arguments, config, device, genome, option, output, progress, refuse_terminal, threads, tool,
 )  # fmt: skip
 
 log = logging.getLogger("libmeta")
@@ -25,106 +14,81 @@ log = logging.getLogger("libmeta")
     "Score every base of REGIONS as donor and acceptor with a frozen base model.\n\n"
     "REGIONS is a BED file or a sites table of ms-labels (its genes); - is standard input; left out, --region says "
     "where, or the whole genome is scored. A region without a strand is scored on both. -o PREFIX writes four bigWigs "
-    "PREFIX.{donor,acceptor}.{plus,minus}.bw; -o FILE.parquet, FILE.arrow or - a table."
+    "PREFIX.{donor,acceptor}.{plus,minus}.bw; -o FILE.parquet, FILE.arrow or - a table. A command that was killed goes "
+    "on where it stopped when it is given again (-o PREFIX, or with --cache)."
 )
 @argument("regions", required=False)
 @option("--model", default="spliceai", show_default=True, help="Base model: spliceai or openspliceai.")
-@option(
-    "--weights",
-    metavar="FOLDER",
-    help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].",
-)
-@option(
-    "--models",
-    "count",
-    type=int,
-    metavar="N",
-    help="Use the first N networks of the ensemble [default: all].",
-)
-@option(
-    "--region",
-    "only",
-    multiple=True,
-    metavar="REGION",
-    help="chr1 or chr1:100-200[:+] (1-based); repeatable.",
-)
-@option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "torch", "reference"]))
-@option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]))
+@option("--weights", metavar="FOLDER", help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].")
+@option("--models", "count", type=int, metavar="N", help="Use the first N networks of the ensemble [default: all].")
+@option("--region", "only", multiple=True, metavar="REGION", help="chr1 or chr1:100-200[:+] (1-based); repeatable.")
+@option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "torch", "reference"]),
+        help="fft: compiled kernel; torch: any device; reference: the plain network.")  # fmt: skip
+@option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
+        help="bfloat16 (engine torch) moves a score by up to 0.02: for tracks, not for variants.")  # fmt: skip
+@option("--cache", metavar="FOLDER", help="Keep scores here, and take those that are there [default: until done].")
 @genome
 @config
 @output
 @threads
 @device
-def main(regions, model, weights, count, only, engine, dtype, genome, config, output, threads, device):
-    if output.endswith("-"):
+def main(regions, model, weights, count, only, engine, dtype, cache, genome, config, output, threads, device):
+    if output == "-":
         refuse_terminal(output)
-    from libmeta import basemodels, basescore, engines, schema, streams
+    import shutil
+
+    from libmeta import basescore, schema, score_cache, streams
     from libmeta import config as settings
-    from libmeta.device import pick, thread_count
-    from libmeta.errors import USAGE, MetaError
     from libmeta.genome import Genome
     from libmeta.inputs import Read, labelled_regions, whole
     from libmeta.regions import merge
-    from libmeta.tracks import ScoreWriter
 
     fasta = Genome(settings.load(config).genome(genome))
     if regions:
         spans, _, read = labelled_regions(regions, None, True, only, settings.Config(), fasta)
     else:
         spans, read = whole(only, fasta), Read()
-    adapter = basemodels.get(model)
-    paths = adapter.find(weights)
-    if count is not None and not 1 <= count <= len(paths):
-        raise MetaError(f"the ensemble has {len(paths)} networks, --models {count}; ask for 1 to {len(paths)}", USAGE)
-    paths = paths[:count]
-    scorer = engines.build(adapter.read(paths), engine, pick(device, threads), thread_count(threads), dtype)
+    is_table = output == "-" or output.endswith((".parquet", ".arrow"))
+    parts = f"{output}.parts" if not cache and not is_table else None
+    scorer = score_cache.open_model(model, fasta, weights, count, engine, dtype, device, threads, cache or parts)
     merged = merge(spans, fasta.contigs)
     bases = sum(r.end - r.start for r in merged)
     log.info(
-        "%s, %d networks, engine %s (%s); %s bp on both strands",
-        model,
-        scorer.models,
-        scorer.name,
-        dtype,
-        f"{bases:,}",
-    )
-    form = schema.load("base_scores")
-    about = {
-        "model": {
-            "name": adapter.NAME,
-            "sha256": basemodels.digest(paths),
-            "networks": len(paths),
-            "context": scorer.context,
-            "dtype": dtype,
-            "licence": adapter.LICENCE,
-            "trained_on": list(adapter.TRAINED_ON),
-        },
-        "regions": [[r.chrom, r.start, r.end, r.strand] for r in merged],
-    }
-    files = {**read.files, "genome": fasta.path, **{p.name: p for p in paths}}
+        "%s, %d networks, engine %s (%s); %s bases, strands counted apart",
+        model, scorer.engine.models, scorer.engine.name, dtype, f"{bases:,}",
+    )  # fmt: skip
+    form, about = schema.load("base_scores"), {"model": scorer.model}
+    about["regions"] = [[r.chrom, r.start, r.end, r.strand] for r in merged]
+    files = {**read.files, "genome": fasta.path, **scorer.inputs}
     chain = streams.step("ms-basescore", arguments(), files, read.upstream)
     started = time.monotonic()
-    with (
-        _writer(output, fasta, form, chain, about, ScoreWriter, streams) as out,
-        progress(bases, "bp", "base") as bar,
-    ):
-        for scored, done in basescore.pieces(scorer, fasta, spans):
-            if isinstance(out, ScoreWriter):
-                for region, start, donor, acceptor in scored:
-                    out.dense(region.chrom, start, region.strand, donor, acceptor)
-            else:
+    with _writer(is_table, output, fasta, form, chain, about) as out, progress(bases, "bp", "base") as bar:
+        for scored, done in basescore.pieces(scorer, spans):
+            if is_table:
                 out.write(basescore.table(scored))
+            else:
+                for piece, donor, acceptor in scored:
+                    out.dense(piece.chrom, piece.start, piece.strand, donor, acceptor)
             bar.update(done)
+    if parts:
+        shutil.rmtree(parts)
     seconds = time.monotonic() - started
-    log.info("%s bp in %.0f s, %s bp/s", f"{bases:,}", seconds, f"{bases / max(seconds, 1e-9):,.0f}")
+    log.info(
+        "%s bases in %.0f s, %s bases/s; %s of them computed, the rest from the cache",
+        f"{bases:,}", seconds, f"{bases / max(seconds, 1e-9):,.0f}", f"{scorer.computed:,}",
+    )  # fmt: skip
 
 
-def _writer(output, fasta, form, chain, about, tracks, streams):
-    if output == "-" or output.endswith((".parquet", ".arrow")):
+def _writer(is_table, output, fasta, form, chain, about):
+    from libmeta import streams
+    from libmeta.tracks import ScoreWriter
+
+    if is_table:
         meta = streams.metadata(form.name, form.version, chain, **about)
         return streams.Writer(output, form.arrow.with_metadata(meta))
-    about = {"format": form.name, "version": form.version, "provenance": chain, **about}
-    return tracks(output, fasta.contigs, about)
+    return ScoreWriter(
+        output, fasta.contigs, {"format": form.name, "version": form.version, "provenance": chain, **about}
+    )
 
 
 if __name__ == "__main__":

@@ -108,14 +108,14 @@ def _base(base, config):
     if is_tracks(base) or base.endswith(".parquet"):
         return base
     known = load(config).base_scores
-    if base not in known:
+    if "prefix" not in known.get(base, {}):
         raise MetaError(
             f"no base scores {base!r}: neither {base}.donor.plus.bw nor [base_scores.{base}] in ms.toml, "
             f"--base; "
             "make them with ms-basescore",
             USAGE,
         )
-    return str(known[base])
+    return str(known[base]["prefix"])
 
 
 def _nothing(evaluation, rows):

@@ -1,6 +1,7 @@
 """Device, threads and seeds: the one place that says "cuda"."""
 
 import os
+import sys
 
 from libmeta.errors import USAGE, MetaError
 
@@ -14,17 +15,28 @@ def thread_count(threads: int | None) -> int:
     return os.cpu_count() or 1
 
 
-def pick(device: str = "auto", threads: int | None = None) -> str:
-    """Set torch's CPU threads and name the torch device; an explicit device that is absent is an error."""
+def set_torch_threads(threads: int | None) -> None:
+    """Let torch use so many CPU threads (None: all that this process may use)."""
     import torch
 
     torch.set_num_threads(thread_count(threads))
+
+
+def pick(device: str = "auto") -> str:
+    """Name the torch device; an explicit device that is absent is an error.
+
+    torch is loaded only where there may be an accelerator: the compiled kernel does without it.
+    """
+    if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
+        return "cpu"
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
+    if kind not in ("cuda", "mps"):
         raise MetaError(f"unknown device {device!r}, --device; use auto, cpu, cuda, cuda:N or mps", USAGE)
     index = device.partition(":")[2]
     if index and not index.isdigit():
@@ -34,3 +46,8 @@ def pick(device: str = "auto", threads: int | None = None) -> str:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise MetaError("device mps is not here, --device; use cpu")
     return device
+
+
+def _may_have_accelerator() -> bool:
+    """macOS, or a device file of an NVIDIA or AMD driver or of WSL."""
+    return sys.platform != "linux" or any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "kfd", "dxg"))

@@ -130,7 +130,7 @@ def open_model(
 ) -> Scorer:
     """A Scorer of a base model by name; count: the first networks of the ensemble only."""
     from libmeta import engines
-    from libmeta.device import pick, thread_count
+    from libmeta.device import pick
     from libmeta.errors import USAGE
 
     adapter = basemodels.get(name)
@@ -138,7 +138,7 @@ def open_model(
     if count is not None and not 1 <= count <= len(paths):
         raise MetaError(f"the ensemble has {len(paths)} networks, not {count}; ask for 1 to {len(paths)}", USAGE)
     paths = paths[:count]
-    built = engines.build(adapter.read(paths), engine, pick(device, threads), thread_count(threads), dtype)
+    built = engines.build(adapter.read(paths), engine, pick(device), threads, dtype)
     model = {
         "name": adapter.NAME,
         "sha256": basemodels.digest(paths),

@@ -12,8 +12,9 @@ from random_weights import custom_net, random_codes, random_net
 from libmeta import engines
 from libmeta.engines import channels_last
 from libmeta.engines.base import cuts
+from libmeta.engines.reference import PlainResNet, one_hot
 from libmeta.errors import MetaError
-from libmeta.resnet import PlainResNet, check, fold, one_hot
+from libmeta.resnet import check, fold
 
 SPLICEAI = {"slope": 0.0, "eps": 1e-3}
 OPENSPLICEAI = {"slope": 0.1, "eps": 1e-5}

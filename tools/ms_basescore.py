@@ -4,7 +4,18 @@ import logging
 import time
 
 from libmeta.cli import (
-    Choice, argument, arguments, config, device, genome, option, output, progress, refuse_terminal, threads, tool,
+    Choice,
+    argument,
+    arguments,
+    config,
+    device,
+    genome,
+    option,
+    output,
+    progress,
+    refuse_terminal,
+    threads,
+    tool,
 )  # fmt: skip
 
 log = logging.getLogger("libmeta")

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from libmeta.basemodels import REMEDY, digest, given_files, same_context, usual_folder
 from libmeta.errors import MetaError
@@ -47,6 +46,8 @@ def read(paths: list[Path]) -> list[ResNetWeights]:
 
 
 def _read(path: Path) -> ResNetWeights:
+    import torch  # a second and a half that only these files cost
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's guesses at what a strange file may be; the error says it
@@ -63,7 +64,7 @@ def _read(path: Path) -> ResNetWeights:
 class _State:
     """A state dictionary that names what is missing from it."""
 
-    def __init__(self, state: dict[str, torch.Tensor], path: Path):
+    def __init__(self, state: dict, path: Path):
         self.state, self.path = state, path
 
     def network(self) -> ResNetWeights:
@@ -113,7 +114,7 @@ class _State:
     def _array(self, name: str) -> np.ndarray:
         if name not in self.state:
             raise self._unlike(f"no {name}")
-        return self.state[name].to(torch.float32).numpy()
+        return self.state[name].float().numpy()
 
     def _unlike(self, what: str) -> MetaError:
         return MetaError(f"{self.path} is not a network of the SpliceAI family ({what}); {REMEDY}")

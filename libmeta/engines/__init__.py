@@ -1,11 +1,11 @@
-"""Engines that run networks of the SpliceAI family: one interface, `build`, over three ways to the same
-numbers.
+"""Engines that run networks of the SpliceAI family: one interface, `build`, over three ways to the same numbers.
 
-fft        float32 on the CPU: compiled overlap-save kernel, by far the fastest (needs the compiled kernel, 32
-channels) torch      float32 or bfloat16 on any device torch knows: folded, channels last
-reference  the plain network, in float32 or float64, that the others are compared with
+- fft: float32 on the CPU, compiled overlap-save kernel, by far the fastest; 32 channels; loads no torch
+- torch: float32 or bfloat16 on any device torch knows; folded, channels last
+- reference: the plain network, in float32 or float64, that the others are compared with
 """
 
+from libmeta.device import set_torch_threads
 from libmeta.engines.base import Engine
 from libmeta.errors import MetaError
 from libmeta.resnet import ResNetWeights
@@ -44,7 +44,7 @@ def build(
         raise MetaError(f"networks of different contexts {contexts} in one ensemble; give one context")
     if engine not in CHOICES:
         raise MetaError(f"unknown engine {engine}; choose one of {', '.join(CHOICES)}")
-    from libmeta.engines import channels_last, fft, reference
+    from libmeta.engines import fft
 
     unfit = fft.unfit(nets, device, dtype)
     if engine == "auto":
@@ -53,10 +53,15 @@ def build(
         if unfit is not None:
             raise MetaError(unfit)
         return fft.FftEngine(nets, threads)
-    kind, module = {
-        "torch": (channels_last.ChannelsLastEngine, channels_last),
-        "reference": (reference.ReferenceEngine, reference),
-    }[engine]
+    set_torch_threads(threads)
+    if engine == "torch":
+        from libmeta.engines import channels_last as module
+
+        kind = module.ChannelsLastEngine
+    else:
+        from libmeta.engines import reference as module
+
+        kind = module.ReferenceEngine
     if dtype not in module.DTYPES:
         raise MetaError(f"the {engine} engine has no {dtype}; choose one of {', '.join(module.DTYPES)}")
     return kind(nets, device, dtype)

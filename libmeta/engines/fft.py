@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import torch
 
+from libmeta.device import thread_count
 from libmeta.engines.base import Engine
 from libmeta.resnet import CLASSES, Conv, ResNetWeights, fold
 
@@ -54,7 +54,7 @@ def missing() -> str | None:
 
 def unfit(nets: list[ResNetWeights], device: str, dtype: str) -> str | None:
     """Why the fft engine cannot run these networks so, with the remedy; None if it can."""
-    if torch.device(device).type != "cpu" or dtype != "float32":
+    if device != "cpu" or dtype != "float32":
         return f"the fft engine runs in float32 on the CPU, not in {dtype} on {device}; {_ADVICE}"
     for net in nets:
         kernels = [conv.kernel for block in net.blocks for conv in (block.conv1, block.conv2)]
@@ -77,7 +77,7 @@ class FftEngine(Engine):
 
     def __init__(self, nets: list[ResNetWeights], threads: int | None = None, level: int | None = None):
         super().__init__(nets)
-        self.threads = threads or torch.get_num_threads()
+        self.threads = thread_count(threads)
         kernel = _Kernel(best_level() if level is None else level)
         self.nets = [_Net(net, kernel) for net in nets]
         self._spare: list[_Workspace] = []  # kept between calls: fresh memory costs more than a short piece

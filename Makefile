@@ -3,10 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p test check bench docs data clean
+.PHONY: help setup weights demo m1-p m3-p test check bench bench-basescore docs data clean
 
 PYTHON ?= python3
 VENV ?= .venv
+# peers to compare speeds with, in an environment of their own
+PEERS ?= .venv-peers
 # put before every heavy command: RUN="srun -c4 --mem=8G" runs the same road on a SLURM cluster
 RUN ?=
 # networks of the SpliceAI ensemble to use, 1 to 5
@@ -107,7 +109,7 @@ demo: m1-p m3-p ## the whole road on real DNA, with pictures and numbers
 
 # ---- tests and upkeep -----------------------------------------------------------------------------------------------
 
-test: $(READY) ## all tests
+test: $(READY) weights ## all tests
 	$(BIN)/pytest -n 2
 
 check: $(READY) ## lint, formatting, generated documents
@@ -118,8 +120,16 @@ check: $(READY) ## lint, formatting, generated documents
 docs: $(READY) ## write the generated documents
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
 
-bench: $(READY) weights ## speed of the parts on this machine
-	$(BIN)/python tests/bench.py
+bench: bench-basescore ## speed of the parts beside their peers on this machine
+
+bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
+	$(BIN)/python tests/bench_basescore.py --peers $(PEERS)
+
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install -q '$(TORCH_CPU)' || $(PEERS)/bin/pip install -q torch
+	$(PEERS)/bin/pip install -q openspliceai==0.0.7 tensorflow-cpu tf_keras
+	touch $@
 
 data: ## how to get the whole-genome sources
 	@echo "Whole-genome sources come with a later version; tests/data/README.md tells what the piece of chr15 is made of."

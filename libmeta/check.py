@@ -73,12 +73,8 @@ def _wanted(form: schema.Format, found: pa.Schema, path: Path) -> list[schema.Co
     further = [f for f in found if f.name not in known]
     if further and not form.open:
         raise MetaError(f"unknown column {further[0].name}, {path}; {form.name} has none such")
-    if lost := [f.name for f in further if schema.role(f) == "data" or not schema.modality(f)]:
-        lost = [n for n in lost if not schema.modality(found.field(n))]
-        if lost:
-            raise MetaError(
-                f"column {lost[0]} has no role and modality in its metadata, {path}; make it with ms-features"
-            )
+    if lost := [f.name for f in further if not schema.modality(f)]:
+        raise MetaError(f"column {lost[0]} has no role and modality in its metadata, {path}; make it with ms-features")
     return columns + [_described(f) for f in further]
 
 

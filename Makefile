@@ -118,6 +118,7 @@ check: $(READY) ## lint, formatting, generated documents
 	$(BIN)/python -m libmeta.schema --readme | diff -u schemas/README.md -
 
 docs: $(READY) ## write the generated documents
+	mkdir -p build
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
 
 bench: bench-basescore ## speed of the parts beside their peers on this machine

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from threading import Event
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,12 @@ def known_stretches(codes: np.ndarray, run: int = N_RUN) -> list[tuple[int, int]
 def score_stretch(engine, genome: Genome, chrom: str, start: int, end: int, strand: str) -> np.ndarray:
     """float32 (2, end - start): donor and acceptor of every base, genome orientation, NaN in long runs of N."""
     out = np.full((2, end - start), np.nan, np.float32)
-    for low, high in known_stretches(genome.codes(chrom, start, end)):
+    # runs of N are looked for beyond the ends, so that they do not depend on where a stretch is cut
+    before, after = min(N_RUN, start), min(N_RUN, genome.contigs.lengths[chrom] - end)
+    for low, high in known_stretches(genome.codes(chrom, start - before, end + after)):
+        low, high = max(low - before, 0), min(high - before, end - start)
+        if low >= high:
+            continue
         flanked = genome.codes(chrom, start + low - engine.context, start + high + engine.context, strand)
         scores = engine.score(flanked)
         out[:, low:high] = (scores[::-1] if strand == "-" else scores)[:, :2].T
@@ -47,17 +53,25 @@ def pieces(scorer, regions: list[Region]) -> Iterator[tuple[list[tuple], int]]:
     """
     stretches = windows(regions, scorer.genome.contigs)
 
+    stopped = Event()
+
     def score(inside: list[Region]) -> tuple[list[tuple], int]:
-        parts = [piece for region in inside for piece in cut(region)]
-        scored = [(p, *scorer.read(p.chrom, p.start, p.end, p.strand)) for p in parts]
+        scored = []
+        for p in (piece for region in inside for piece in cut(region)):
+            if stopped.is_set():  # interrupted: do not finish the stretch first
+                break
+            scored.append((p, *scorer.read(p.chrom, p.start, p.end, p.strand)))
         return scored, sum(r.end - r.start for r in inside)
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(score, inside) for inside in islice(stretches, 1)]
-        while ahead:
-            done = ahead.pop().result()
-            ahead += [pool.submit(score, inside) for inside in islice(stretches, 1)]
-            yield done
+        try:
+            ahead = [pool.submit(score, inside) for inside in islice(stretches, 1)]
+            while ahead:
+                done = ahead.pop().result()
+                ahead += [pool.submit(score, inside) for inside in islice(stretches, 1)]
+                yield done
+        finally:
+            stopped.set()
 
 
 def table(scored: list[tuple]) -> pa.Table:

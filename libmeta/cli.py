@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 import click
 from click import Choice, FloatRange, IntRange, argument, option
@@ -108,7 +109,7 @@ def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
         sys.stdout.flush()
     except MetaError as error:
         if traces:
-            raise
+            traceback.print_exc()
         fail(str(error), error.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -122,7 +123,7 @@ def _run(command: click.Command, name: str, argv: list[str] | None) -> None:
         _leave(INTERRUPTED)
     except OSError as error:
         if traces:
-            raise
+            traceback.print_exc()
         fail(_os_error(error), DATA)
 
 

@@ -15,6 +15,9 @@ class Config:
     def __init__(self, values: dict | None = None, path: Path | None = None):
         self.values, self.path = values or {}, path
         self.folder = path.parent if path else Path()
+        for section in set(self.values) & _SECTIONS:
+            if not isinstance(self.values[section], dict):
+                raise MetaError(f"not a table, {section} in {self.name}; write [{section}]", USAGE)
         if unknown := set(self.values) - _SECTIONS:
             raise MetaError(
                 f"unknown section [{sorted(unknown)[0]}], {self.name}; known: {', '.join(sorted(_SECTIONS))}",
@@ -87,6 +90,10 @@ class Config:
         entry = self.values.get("modalities", {}).get(name, {})
         if not isinstance(entry, dict):
             raise MetaError(f"not a table, [modalities.{name}] in {self.name}; write [modalities.{name}]", USAGE)
+        if not isinstance(entry.get("files", {}), dict):
+            raise MetaError(
+                f'not a table, [modalities.{name}] files in {self.name}; write files = {{tissue = "..."}}', USAGE
+            )
         return {k: self._value(v, f"[modalities.{name}] {k}") for k, v in entry.items()}
 
     def _value(self, value, where: str):
@@ -96,8 +103,14 @@ class Config:
 
     @property
     def sampling(self) -> dict:
-        """[sampling]: defaults for ms-features (min_score, background, dinucleotides)."""
-        return self.values.get("sampling", {})
+        """[sampling]: defaults for ms-features (min_score, dinucleotide, background)."""
+        found = self.values.get("sampling", {})
+        if unknown := sorted(set(found) - {"min_score", "dinucleotide", "background"}):
+            raise MetaError(
+                f"unknown key {unknown[0]}, [sampling] in {self.name}; known: min_score, dinucleotide, background",
+                USAGE,
+            )
+        return found
 
 
 def load(given: str | None = None) -> Config:

@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from libmeta import modalities, schema
 from libmeta.config import Config
+from libmeta.errors import USAGE, MetaError
 from libmeta.genome import Genome
 from libmeta.modalities import Absent
+from libmeta.modalities.base_scores import REACH as MARGIN
 from libmeta.regions import Region, windows
 from libmeta.sampling import Sampling, draw
 from libmeta.scores import open_entry
 from libmeta.site_index import NEITHER, SiteIndex
-
-MARGIN = 2  # bases beyond a window that base scores are read for
 
 
 class Sources:
@@ -23,6 +23,7 @@ class Sources:
 
     def __init__(self, config: Config, genome: Genome, labels: SiteIndex | None = None):
         self.config, self.genome, self.labels = config, genome, labels
+        _check_names(config)
         self.base_scores = {n: open_entry(e, genome) for n, e in config.base_scores.items()}
 
     @property
@@ -41,6 +42,17 @@ class Sources:
         spans = np.array([g[6:8] for g in self.labels.genes] or [(0, 0)], np.float64)[np.clip(owner, 0, None)]
         spans[owner < 0] = np.nan
         return spans[:, 0], spans[:, 1]
+
+
+def _check_names(config: Config) -> None:
+    """A mistyped [modalities.NAME] or key in it is an error, not a source that is quietly left out."""
+    for name, entry in config.values.get("modalities", {}).items():
+        known = modalities.get(name, f"[modalities.{name}] in {config.name}").KEYS
+        if unknown := sorted(set(entry if isinstance(entry, dict) else ()) - set(known)):
+            raise MetaError(
+                f"unknown key {unknown[0]}, [modalities.{name}] in {config.name}; known: {', '.join(known) or 'none'}",
+                USAGE,
+            )
 
 
 @dataclass
@@ -151,7 +163,9 @@ def _labels(sources: Sources, region: Region, positions: np.ndarray) -> dict:
     kind, weight = facts["label"], facts["weight"]
     if sources.labels.recipe is not None:  # positions without a row are what the recipe calls neither
         plain = facts["site"] == NEITHER
-        kind, weight = np.where(plain, NEITHER, kind), np.where(plain, 1.0, weight)
+        kind = np.where(plain, NEITHER, kind)
+        # m3 has its negatives in genes with junction evidence only
+        weight = np.where(plain, facts["measured"] if sources.labels.recipe == "m3" else 1.0, weight)
     return {
         "label.site": facts["site"],
         "label.tier": facts["tier"],

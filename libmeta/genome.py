@@ -59,7 +59,7 @@ class Genome:
         lengths = dict(zip(self._fasta.references, self._fasta.lengths, strict=True))
         if not lengths:
             raise MetaError(f"no sequence, {self.path}; give a FASTA with at least one contig")
-        _check_end(self.path)
+        _check_index(self.path)
         self.contigs = Contigs(lengths, os.path.basename(self.path))
 
     def codes(self, chrom: str, start: int, end: int, strand: str = "+") -> np.ndarray:
@@ -92,8 +92,8 @@ def _check(path: str) -> None:
             raise MetaError(f"not FASTA (it does not start with '>'), {path}; give a FASTA")
 
 
-def _check_end(path: str) -> None:
-    """A plain FASTA that is shorter than its index says was truncated after it was indexed."""
+def _check_index(path: str) -> None:
+    """A plain FASTA that its index does not fit was truncated or changed after it was indexed."""
     if path.endswith((".gz", ".bgz")) or not os.path.exists(path + ".fai"):
         return
     with open(path + ".fai") as handle:
@@ -101,3 +101,11 @@ def _check_end(path: str) -> None:
     needed = int(offset) + (int(length) - 1) // int(bases) * int(width) + (int(length) - 1) % int(bases) + 1
     if os.path.getsize(path) < needed:
         raise MetaError(f"shorter than its index says (contig {name}), {path}; copy it again, or remove {path}.fai")
+    with open(path + ".fai") as index, open(path, "rb") as fasta:
+        for row in index:
+            name, length, offset, bases, width = row.split("\t")[:5]
+            fasta.seek(int(offset) - 1)
+            first = fasta.read(int(width) + 1)
+            whole_line = int(length) < int(bases) or first[int(width) :] == b"\n"
+            if first[:1] != b"\n" or not whole_line or b"\n" in first[1 : min(int(bases), int(length)) + 1]:
+                raise MetaError(f"not as its index says (contig {name}), {path}; remove {path}.fai, which is older")

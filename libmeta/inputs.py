@@ -3,9 +3,13 @@
 import logging
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from libmeta import dinucleotides
 from libmeta.config import Config
 from libmeta.errors import NOTHING_TO_SCORE, MetaError
 from libmeta.genome import Genome
+from libmeta.introns import ACCEPTOR, DONOR, pack
 from libmeta.regions import Region, merge, parse_region, read_bed
 from libmeta.site_index import SiteIndex
 from libmeta.streams import input_kind, open_input, open_table
@@ -32,7 +36,7 @@ def labelled_regions(
     read, contigs = Read(), genome.contigs
     handle = open_input(source)
     index = None
-    if input_kind(handle, source) == "text" or handle.peek(2)[:2] == b"\x1f\x8b":
+    if input_kind(handle, source) == "text":
         regions = read_bed(handle, contigs, "standard input" if source == "-" else source)
     else:
         index = _sites(open_table(source, handle), genome, read)
@@ -56,7 +60,39 @@ def _sites(stream, genome: Genome, read: Read) -> SiteIndex:
     read.upstream.append(stream.provenance)
     if "genes" not in stream.metadata:
         raise MetaError(f"no gene spans (ms.genes), {stream.name}; make the table with ms-labels")
-    return SiteIndex(stream.table(), stream.metadata["genes"], stream.metadata.get("recipe"), genome.contigs)
+    meta, table = stream.metadata, stream.table()
+    _check_build(table, meta["genes"], genome, stream.name)
+    return SiteIndex(
+        table, meta["genes"], genome.contigs, meta.get("recipe"), meta.get("tiers", []), meta.get("rule", {})
+    )
+
+
+def _check_build(table, genes: list, genome: Genome, where: str) -> None:
+    """Genes end inside their contigs, and the table's dinucleotides are those of this genome."""
+    lengths = genome.contigs.lengths
+    for chrom, _, end, _, gene, *_ in genes:
+        ours = genome.contigs.resolve(chrom)
+        if ours and end > lengths[ours]:
+            raise MetaError(
+                f"gene {gene} ends at {end:,}, past {ours} ({lengths[ours]:,} bp), {where}; likely another build"
+            )
+    names = [genome.contigs.resolve(c) for c in table["chrom"].to_pylist()]
+    rows = [i for i, n in enumerate(names) if n]
+    if not rows:
+        return
+    strand = np.array([1 if s == "+" else -1 for s in table["strand"].to_pylist()])[rows]
+    kind = np.array([DONOR if s == "donor" else ACCEPTOR for s in table["site"].to_pylist()])[rows]
+    chrom = np.array([genome.contigs.order[names[i]] for i in rows])
+    pairs = dinucleotides.beside(genome, pack(chrom, table["pos"].to_numpy()[rows], strand, kind))
+    told = np.array(table["dinucleotide"].to_pylist(), object)[rows]
+    found = np.array(dinucleotides.letters(pairs).to_pylist(), object)
+    known = np.array(["N" not in a and "N" not in b for a, b in zip(told, found, strict=True)])
+    same = (told == found)[known]
+    if len(same) >= 20 and same.mean() < 0.95:
+        raise MetaError(
+            f"only {same.mean():.0%} of {len(same):,} sites have the dinucleotide that the table says, {where}; likely "
+            f"another build than {genome.contigs.build or genome.path}"
+        )
 
 
 def _from_config(config: Config, genome: Genome, regions: list[Region], read: Read) -> SiteIndex:
@@ -69,7 +105,10 @@ def _from_config(config: Config, genome: Genome, regions: list[Region], read: Re
         config, genome, [Region(c, 0, lengths[c]) for c in dict.fromkeys(r.chrom for r in regions)]
     )
     read.files |= {f"annotation.{t['name']}": t["gtf"] for t in config.annotation_tiers}
-    return SiteIndex(found.table, [g.row for g in found.genes], None, genome.contigs)
+    evidence = config.modality("junction")
+    read.files |= {f"junction.{k}": v for k, v in evidence.get("files", {}).items()}
+    read.files |= {"junction.psi": evidence["psi"]} if "psi" in evidence else {}
+    return SiteIndex(found.table, [g.row for g in found.genes], genome.contigs, tiers=found.tiers)
 
 
 def clip(regions: list[Region], only: list[Region], genome: Genome) -> list[Region]:

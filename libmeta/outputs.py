@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from libmeta import igv
+from libmeta.errors import MetaError
 from libmeta.genome import Genome
 from libmeta.streams import atomic
 from libmeta.tracks import ScoreWriter
@@ -55,21 +56,28 @@ class TrackWriter:
     Only scored positions have a value: a position model scores the positions that were sampled.
     """
 
-    def __init__(self, prefix: str, genome: Genome, about: dict, annotation: str | None):
-        self.prefix, self.genome, self.about, self.annotation = prefix, genome, about, annotation
+    def __init__(self, prefix: str, genome: Genome, about: dict, about_base: dict, annotation: str | None):
+        self.prefix, self.genome, self.annotation = prefix, genome, annotation
+        self.about, self.about_base = about, about_base
         self._stack = contextlib.ExitStack()
         self.first: tuple[str, int] | None = None
 
     def __enter__(self):
         contigs = self.genome.contigs
         self.refined = self._stack.enter_context(ScoreWriter(self.prefix, contigs, self.about))
-        self.base = self._stack.enter_context(ScoreWriter(f"{self.prefix}.base", contigs, self.about))
+        self.base = self._stack.enter_context(ScoreWriter(f"{self.prefix}.base", contigs, self.about_base))
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of a scores batch; batches come in genome order."""
         get = {f: batch.column(f).to_numpy(zero_copy_only=False) for f in batch.schema.names}
+        lengths = self.genome.contigs.lengths
         for chrom in dict.fromkeys(get["chrom"]):
+            last = int(get["pos"][get["chrom"] == chrom].max(initial=0))
+            if last >= lengths.get(chrom, 0):
+                raise MetaError(
+                    f"position {chrom}:{last + 1:,} is not in the genome, {self.genome.path}; give the --genome of the features"
+                )
             for strand in "+-":
                 rows = (get["chrom"] == chrom) & (get["strand"] == strand)
                 pos = get["pos"][rows]

@@ -11,8 +11,15 @@ from libmeta.errors import MetaError
 from libmeta.train import base_probabilities, column, matrix
 
 
-def check(model: PositionModel, form: pa.Schema, name: str) -> None:
-    """The stream must have every column of the model; MetaError names the ones that it lacks."""
+def check(model: PositionModel, form: pa.Schema, base_models: list[dict], name: str) -> None:
+    """The stream must have every column of the model, from the base models that it was trained on; else MetaError."""
+    for trained, here in zip(model.base_models, base_models, strict=False):
+        pair = [m.get("sha256") for m in (trained, here)]
+        if None not in pair and pair[0] != pair[1]:
+            raise MetaError(
+                f"base scores of {here['name']}, {name}, are not of the weights that the model was trained on "
+                f"({trained['name']}); make them with those, or train a model on these"
+            )
     lacking = [c for c in model.columns if c not in form.names]
     if lacking:
         wanted = ",".join(sorted({c.split(".")[0] for c in lacking}))
@@ -24,18 +31,19 @@ def check(model: PositionModel, form: pa.Schema, name: str) -> None:
 
 def about(model: PositionModel, name: str) -> dict:
     """What scores say of the model that made them."""
-    primary = model.base_models[0] if model.base_models else {}
+    seen = model.split.get("seen", {})
+    on_all = not model.split.get("train") and not model.split.get("test")
     return {
         "name": name,
         "recipe": model.recipe,
         "target": model.target,
         "trees": model.trees,
-        "train": model.split.get("train", []),
+        "train": seen.get("train", []) if on_all else model.split.get("train", []),
         "valid": model.split.get("valid", []),
         "test": model.split.get("test", []),
-        "base": primary.get("name"),
-        "base_trained_on": primary.get("trained_on", []),
-        "licence": primary.get("licence"),
+        "base": [m.get("name") for m in model.base_models],
+        "base_trained_on": sorted({c for m in model.base_models for c in m.get("trained_on", [])}),
+        "licence": sorted({m["licence"] for m in model.base_models if m.get("licence")}),
     }
 
 

@@ -1,10 +1,12 @@
 """Base scores that were computed once: a folder of small files, shared by every command that needs base scores.
 
-Keyed by model and weights (sha256), engine and dtype, genome (content hash), contig, strand and stretch. A file holds
+Keyed by model and weights (sha256), engine and dtype, contig, strand, stretch, and a hash of the stretch's own sequence
+with the context that its scores depend on: another genome, or one with a base changed, has other keys. A file holds
 32,768 bases of one strand, float32 (2, bases): donor and acceptor, NaN where not computed yet; it is replaced as a whole,
 so a kill leaves no half of it, and two writers at worst do some work twice.
 """
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -12,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from libmeta import basemodels
+from libmeta.basescore import N_RUN, score_stretch
 from libmeta.errors import MetaError
 from libmeta.genome import Genome
-from libmeta.streams import atomic, fingerprint
+from libmeta.streams import atomic
 
 log = logging.getLogger("libmeta")
 CELL = 1 << 15
@@ -30,13 +33,17 @@ class ScoreCache:
 
     def __init__(self, folder: str | Path, model: dict, genome: Genome):
         kind = f"{model['name']}-{model['sha256'][:16]}-{model['engine']}-{model['dtype']}"
-        self.folder = Path(folder) / kind / fingerprint(genome.path).split(":")[1][:16]
+        parent = Path(folder).absolute().parent
+        if not parent.is_dir():
+            raise MetaError(f"no folder to write to, {parent}; make it first")
+        self.folder = Path(folder) / kind
+        self.genome, self.context = genome, model["context"] + N_RUN
         self.lengths = genome.contigs.lengths
         self.folder.mkdir(parents=True, exist_ok=True)
         described = self.folder / "manifest.json"
         if not described.exists():
             with atomic(described) as path:
-                about = {"model": model, "genome": Path(genome.path).name, "cell": CELL}
+                about = {"model": model, "cell": CELL}
                 path.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     def read(self, chrom: str, start: int, end: int, strand: str) -> np.ndarray | None:
@@ -68,7 +75,9 @@ class ScoreCache:
                 np.save(handle, stored)
 
     def _path(self, chrom: str, strand: str, cell: int) -> Path:
-        return self.folder / f"{chrom}.{'plus' if strand == '+' else 'minus'}" / f"{cell}.npy"
+        codes = self.genome.codes(chrom, cell * CELL - self.context, (cell + 1) * CELL + self.context)
+        content = hashlib.sha256(codes).hexdigest()[:16]
+        return self.folder / f"{chrom}.{'plus' if strand == '+' else 'minus'}" / f"{cell}.{content}.npy"
 
     def _load(self, chrom: str, strand: str, cell: int) -> np.ndarray | None:
         path = self._path(chrom, strand, cell)
@@ -103,8 +112,6 @@ class Scorer:
 
     def read(self, chrom: str, start: int, end: int, strand: str) -> tuple[np.ndarray, np.ndarray]:
         """(donor, acceptor) of [start, end), float32, genome orientation; NaN in runs of N and beyond the contig."""
-        from libmeta.basescore import score_stretch
-
         low, high = max(start, 0), min(end, self.genome.contigs.lengths[chrom])
         out = np.full((2, end - start), np.nan, np.float32)
         found = self.cache.read(chrom, low, high, strand) if self.cache else None

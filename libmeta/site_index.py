@@ -15,11 +15,19 @@ class SiteIndex:
 
     table: in the sites format. genes: [(chrom, start, end, strand, gene, measured, gene_start, gene_end), ...], 0-based
     half-open. recipe: the
-    one that its labels are of, or None. Contigs may go by any alias.
+    one that its labels are of, or None; rule: its settings. tiers: names. Contigs may go by any alias.
     """
 
-    def __init__(self, table: pa.Table, genes: list, recipe: str | None, contigs: Contigs):
-        self.recipe = recipe
+    def __init__(
+        self,
+        table: pa.Table,
+        genes: list,
+        contigs: Contigs,
+        recipe: str | None = None,
+        tiers: list = (),
+        rule: dict | None = None,
+    ):
+        self.recipe, self.tiers, self.rule = recipe, list(tiers), rule or {}
         self.genes = [(contigs.resolve(g[0]), *g[1:]) for g in genes if contigs.resolve(g[0])]
         chroms = pc.unique(table["chrom"]).to_pylist()
         names = contigs.match(chroms, "sites table") if chroms else {}

@@ -5,10 +5,12 @@ killed looks like a complete stream; a reader that misses it raises CUT_SHORT.
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,12 +84,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise MetaError(f"no folder to write to, {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise MetaError(f"folder is not writable, {path.parent}; write elsewhere with -o")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_left_over(path)
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Temporary files of this output whose process, on this machine, was killed."""
+    start = f".{path.name}.{platform.node()}."
+    for old in path.parent.glob(f"{glob.escape(start)}*.tmp"):
+        number = old.name[len(start) : -len(".tmp")]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            old.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue
 
 
 class _Sink(io.RawIOBase):

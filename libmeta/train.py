@@ -96,7 +96,8 @@ def assign_labels(batch: pa.RecordBatch, recipe: PositionRecipe, options: dict) 
     if recipe.reference_weight:
         # annotated and supported: kept aside for training with a weight, never for the novel score
         all_kinds, all_weights = labels.m3(facts, **{**rule, "reference": ()})
-        kept = (weight == 0) & (all_weights > 0) & (all_kinds < NEITHER)
+        known = np.isin(facts.tier, rule.get("reference", (0, 1, 2)))
+        kept = known & (weight == 0) & (all_weights > 0) & (all_kinds < NEITHER)
         kind, weight = np.where(kept, all_kinds, kind), np.where(kept, recipe.reference_weight, weight)
     if recipe.target != "psi":
         return kind[:, None], weight, kept
@@ -122,6 +123,7 @@ def fill(
         part: Spool(folder / f"{part}.rows", len(names), targets, shell.outputs) for part in (TRAIN, VALID, KNOWN)
     }
     counts = {"rows": 0, "masked": 0, "outside": 0}
+    seen: dict = {key: {} for key in spools}
     needed = ("label.site", "label.tier", "label.reads", "label.psi", "label.measured")
     if lacking := [c for c in needed if c not in stream.schema.names]:
         raise MetaError(
@@ -142,9 +144,19 @@ def fill(
         counts["outside"] += int((((part == TEST) | (part == UNUSED)) & (weight > 0)).sum())
         for key, spool in spools.items():
             rows = (part == key) & (weight > 0)
+            _widen(seen[key], chroms[rows], positions[rows])
             spool.append(x[rows], target[rows], margin[rows], weight[rows])
         bar.update(batch.num_rows)
-    return {**spools, "counts": counts}
+    spans = {word: [[c, *ends] for c, ends in seen[key].items()] for key, word in ((TRAIN, "train"), (VALID, "valid"))}
+    return {**spools, "counts": counts, "seen": spans}
+
+
+def _widen(spans: dict, chroms: np.ndarray, positions: np.ndarray) -> None:
+    """Stretch {contig: [first, one past last]} over these rows."""
+    for chrom in dict.fromkeys(chroms):
+        here = positions[chroms == chrom]
+        low, high = spans.get(chrom, (np.inf, 0))
+        spans[chrom] = [int(min(low, here.min())), int(max(high, here.max() + 1))]
 
 
 def site_aps(target: np.ndarray, weight: np.ndarray, p: np.ndarray) -> list[float]:
@@ -168,6 +180,8 @@ def macro_ap(target: np.ndarray, weight: np.ndarray, p: np.ndarray) -> float:
 def chance_of_gain(target, weight, base: np.ndarray, model: np.ndarray, seed: int, draws: int = 200) -> float:
     """Share of bootstrap draws over validation rows (paired) in which the model's macro AP is above the base's."""
     rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(_matters(target, base) | _matters(target, model))
+    target, weight, base, model = target[rows], weight[rows], base[rows], model[rows]
     gains = []
     for _ in range(draws):
         times = rng.poisson(1.0, len(weight))
@@ -209,7 +223,9 @@ def warn_of_disguises(spool: Spool, names: list[str]) -> list[str]:
             continue
         value = np.nan_to_num(spool.column(i), nan=-np.inf)
         rank = np.unique(value, return_inverse=True)[1] / max(len(value), 1)
-        top = max(ap for r in (rank, 1 - rank) for ap in site_aps(target, weight, np.column_stack([r, r])))
+        top = max(
+            (ap for r in (rank, 1 - rank) for ap in site_aps(target, weight, np.column_stack([r, r]))), default=0.0
+        )
         if top > SUSPICIOUS_AP:
             log.warning("feature %s alone reaches AP %.4f: is it the label in disguise?", name, top)
             found.append(name)
@@ -279,6 +295,17 @@ def fit(
         "history": history["valid"]["macro_ap"],
     }
     return model
+
+
+def _matters(target: np.ndarray, p: np.ndarray, times: int = 200) -> np.ndarray:
+    """Rows that average precision can depend on: all sites, and the negatives that rank highest (200 for each site)."""
+    found = np.zeros(len(p), bool)
+    for k in (0, 1):
+        positive = target[:, 0] == k if target.shape[1] == 1 else target[:, k] > 0
+        keep = min(len(p), (times + 1) * max(int(positive.sum()), 1))
+        found[np.argpartition(-p[:, k], keep - 1)[:keep]] = True
+        found |= positive
+    return found
 
 
 def held_out_gain(history: np.ndarray, start: np.ndarray) -> float:

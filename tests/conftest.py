@@ -1,6 +1,7 @@
 """Fixtures: run a tool as users do, the real piece of chr15, a tiny synthetic genome."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,14 @@ def shell(tmp_path, monkeypatch):
 def piece() -> Path:
     """Folder of the real piece of chr15."""
     return DATA
+
+
+def bare_config(folder: Path) -> Path:
+    """The piece's ms.toml without base scores, which only the demo makes."""
+    text = (DATA / "ms.toml").read_text()
+    text = re.sub(r'"(chr15|gencode|gtex)', rf'"{DATA}/\1', re.sub(r"\[base_scores.*?(?=\[)", "", text, flags=re.S))
+    (folder / "piece.toml").write_text(text)
+    return folder / "piece.toml"
 
 
 def write_fasta(path: Path, sequences: dict[str, str], width: int = 60) -> Path:

@@ -151,7 +151,7 @@ def test_killed_and_started_again(run, tmp_path, weights):
         [*tool("ms-basescore"), *args, "-o", "again"], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
     )
     for _ in range(2000):
-        if len(list(tmp_path.glob("again.parts/*/*/*/*.npy"))) > 20:
+        if len(list(tmp_path.glob("again.parts/*/*/*.npy"))) > 20:
             break
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be killed"

@@ -73,7 +73,9 @@ def test_command_line(tmp_path):
     good = toy_features.write(tmp_path / "s.parquet", scores())
     (tmp_path / "m.json").write_text(json.dumps({"format": "metrics"}))
     done = subprocess.run(
-        [sys.executable, "-m", "libmeta.schema", good, tmp_path / "m.json", tmp_path / "absent"], capture_output=True, text=True
+        [sys.executable, "-m", "libmeta.schema", good, tmp_path / "m.json", tmp_path / "absent"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "s.parquet: ok" in done.stdout

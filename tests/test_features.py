@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pyBigWig
 import pytest
-from conftest import DATA, random_sequence, write_fasta
+from conftest import bare_config, random_sequence, write_fasta
 
 from libmeta import modalities, schema, streams
 from libmeta.check import check_file
@@ -240,13 +240,14 @@ def test_contig_without_data_is_missing_not_zero(world):
     assert all(v is None for v in rows["genomic.distance_to_gene_start"])
 
 
-def test_real_piece_sites_have_their_dinucleotides(run):
-    run("ms-labels", "--config", DATA / "ms.toml", "--genes-bed", "g.bed", "-o", "s.parquet")
+def test_real_piece_sites_have_their_dinucleotides(run, tmp_path):
+    config = bare_config(tmp_path)
+    run("ms-labels", "--config", config, "--genes-bed", "g.bed", "-o", "s.parquet")
     run(
         "ms-features",
         "g.bed",
         "--config",
-        DATA / "ms.toml",
+        config,
         "--modalities",
         "sequence,annotation",
         "-o",

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import toy_features
-from conftest import DATA, tool
+from conftest import bare_config, tool
 from sklearn.metrics import average_precision_score
 
 from libmeta import split, streams, train
@@ -199,7 +199,7 @@ def test_killed_writer_makes_the_pipe_fail(tmp_path):
     """ms-features killed in the middle: ms-train ends with 4 and leaves no model."""
     (tmp_path / "r.bed").write_text("chr15\t48000000\t50500000\n")
     source = subprocess.Popen(
-        [*tool("ms-features"), "r.bed", "--config", str(DATA / "ms.toml"), "--modalities", "annotation,genomic,sequence",
+        [*tool("ms-features"), "r.bed", "--config", str(bare_config(tmp_path)), "--modalities", "annotation,genomic,sequence",
          "--background", "1"],
         stdout=subprocess.PIPE, cwd=tmp_path, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -215,7 +215,7 @@ def test_killed_writer_makes_the_pipe_fail(tmp_path):
     source.wait()
     assert trainer.returncode == 4, told
     assert "the command before it failed" in told
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.bed"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["piece.toml", "r.bed"]
 
 
 def test_predictions_as_bed_and_tracks(toy, tmp_path):

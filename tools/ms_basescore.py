@@ -1,6 +1,8 @@
 """ms-basescore: DNA -> what a base model says of every base."""
 
+import contextlib
 import logging
+import os
 import time
 
 from libmeta.cli import (
@@ -82,7 +84,9 @@ def main(regions, model, weights, count, only, engine, dtype, cache, genome, con
                     out.dense(piece.chrom, piece.start, piece.strand, donor, acceptor)
             bar.update(done)
     if parts:
-        shutil.rmtree(parts)
+        shutil.rmtree(scorer.cache.folder)
+        with contextlib.suppress(OSError):  # something of the user's is in it
+            os.rmdir(parts)
     seconds = time.monotonic() - started
     log.info(
         "%s bases in %.0f s, %s bases/s; %s of them computed, the rest from the cache",

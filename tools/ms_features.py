@@ -76,6 +76,8 @@ def main(regions, modalities, labels, no_labels, only, min_score, dinucleotide, 
         log.info("no source in ms.toml, left out: %s", ", ".join(absent))
     bases = sum(r.end - r.start for r in merge(spans, fasta.contigs))
     files = {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()} | read.files
+    files |= {f"base_scores.{n}.{k}": p for n, s in sources.base_scores.items() for k, p in s.inputs.items()}
+    files["genome"] = fasta.path
     form = schema.load("features")
     meta = streams.metadata(
         form.name,
@@ -89,7 +91,9 @@ def main(regions, modalities, labels, no_labels, only, min_score, dinucleotide, 
         modalities={"present": list(readers), "absent": absent},
         sampling=vars(sampling),
         recipe=index.recipe if index else None,
-        base_models=[{"name": n, **s.about.get("model", {})} for n, s in sources.base_scores.items()],
+        tiers=index.tiers if index else [],
+        rule=index.rule if index else {},
+        base_models=[{**s.about.get("model", {}), "name": n} for n, s in sources.base_scores.items()],
         regions_bp=bases,
     )
     schema_out = features.arrow_schema(readers, index is not None).with_metadata(meta)

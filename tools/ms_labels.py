@@ -74,7 +74,8 @@ def main(annotations, tiers, genome, config, junctions, psi, recipe, reference, 
         return
     form = schema.load("sites")
     spans = [g.row for g in found.genes]
-    meta = streams.metadata(form.name, form.version, chain, genes=spans, tiers=found.tiers, recipe=recipe)
+    rule = {"reference": list(known), "min_support": min_support, "min_psi": min_psi} if recipe == "m3" else {}
+    meta = streams.metadata(form.name, form.version, chain, genes=spans, tiers=found.tiers, recipe=recipe, rule=rule)
     with streams.Writer(output, form.arrow.with_metadata(meta)) as writer:
         for piece in site_report.by_contig(found.table):
             writer.write(piece)

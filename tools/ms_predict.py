@@ -12,8 +12,9 @@ from libmeta.cli import (
     output,
     progress,
     refuse_terminal,
+    threads,
     tool,
-)
+)  # fmt: skip
 
 log = logging.getLogger("libmeta")
 
@@ -28,7 +29,7 @@ log = logging.getLogger("libmeta")
 @option("--tracks", metavar="PREFIX", help="Also write bigWigs and an IGV session (needs the genome).")
 @option("--annotation", metavar="GTF", help="Shown in the IGV session.")
 @option("--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output.")
-@option("--threads", type=int, help="CPU threads [default: all that this process may use].")
+@threads
 @output
 @genome
 @config
@@ -44,7 +45,7 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
 
     refiner = checkpoint.from_file(model)
     stream = streams.open_table(features).expect("features")
-    predict.check(refiner, stream.schema, stream.name)
+    predict.check(refiner, stream.schema, stream.metadata.get("base_models", []), stream.name)
     if refiner.booster is not None:
         refiner.booster.set_param({"nthread": thread_count(threads)})
     files = {"model": model, **({} if features == "-" else {"features": features})}
@@ -60,7 +61,14 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
         if tracks:
             fasta = _genome(genome, config)
             described = {"format": form.name, "version": form.version, "model": about, "provenance": chain}
-            writers.append(stack.enter_context(TrackWriter(tracks, fasta, described, annotation)))
+            primary = refiner.base_models[0] if refiner.base_models else {}
+            base = {
+                "format": "base_scores",
+                "version": schema.load("base_scores").version,
+                "model": primary,
+                "provenance": chain,
+            }
+            writers.append(stack.enter_context(TrackWriter(tracks, fasta, described, base, annotation)))
         rows = 0
         with progress(None, "rows", "predicting") as bar:
             for batch in predict.score(refiner, stream):

@@ -3,7 +3,18 @@
 import logging
 import sys
 
-from libmeta.cli import argument, arguments, option, progress, seed, threads, tool
+from libmeta.cli import (
+    FloatRange,
+    IntRange,
+    argument,
+    arguments,
+    option,
+    progress,
+    refuse_terminal,
+    seed,
+    threads,
+    tool,
+)  # fmt: skip
 
 log = logging.getLogger("libmeta")
 
@@ -30,11 +41,11 @@ log = logging.getLogger("libmeta")
 )
 @option("--valid", multiple=True, metavar="REGION", help="Validation [default: one 100 kb block in five].")
 @option("--test", multiple=True, metavar="REGION", help="Kept out of training altogether; part of the model.")
-@option("--reference", metavar="TIERS", help="m3: tiers that count as annotated, e.g. 0 [default: 0,1,2].")
-@option("--min-support", type=int, help="m3: reads that support a site [default: 3].")
-@option("--min-psi", type=float, help="m3: PSI that supports a site [default: 0.05].")
+@option("--reference", metavar="TIERS", help="m3: tiers that count as annotated, by name or number [default: all].")
+@option("--min-support", type=IntRange(1), help="m3: reads that support a site [default: 3].")
+@option("--min-psi", type=FloatRange(0, 1), help="m3: PSI that supports a site [default: 0.05].")
 @option("--from-prior", is_flag=True, help="Start from the class frequencies instead of the base model.")
-@option("--rounds", type=int, help="At most so many trees per class [default: the recipe's].")
+@option("--rounds", type=IntRange(1), help="At most so many trees per class [default: the recipe's].")
 @option("-o", "--output", default=None, metavar="FILE", help="Model file; - is stdout.")
 @threads
 @seed
@@ -57,6 +68,8 @@ def main(features, recipe, target, split, train, valid, test, output, from_prior
     stream = streams.open_table(features).expect("features")
     names = training.choose_columns(stream.schema, chosen)
     options = _rule(rule, chosen, stream.metadata)
+    if output == "-":
+        refuse_terminal(output)
     start = "prior" if from_prior or any(c not in stream.schema.names for c in training.BASE_COLUMNS) else "base"
     with tempfile.TemporaryDirectory(prefix="ms-train-") as folder:
         with progress(None, "rows", "reading") as bar:
@@ -66,6 +79,7 @@ def main(features, recipe, target, split, train, valid, test, output, from_prior
         with progress(chosen.rounds, "trees", "boosting") as bar:
             model = training.fit(spools, chosen, names, start, seed, thread_count(threads), lambda: bar.update(1))
     model.base_models, model.split = stream.metadata.get("base_models", []), parts.describe()
+    model.split["seen"] = spools["seen"]
     model.training |= {"rows": spools["counts"], "suspicious_features": suspicious, "labels": options}
     files = {} if features == "-" else {"features": features}
     model.provenance = streams.step("ms-train", arguments(), files, (stream.provenance,))
@@ -75,12 +89,15 @@ def main(features, recipe, target, split, train, valid, test, output, from_prior
 
 
 def _rule(rule: dict, recipe, metadata: dict) -> dict:
-    """Options of the label rule; labels that came with the sites are kept unless the rule is given here."""
+    """Settings of the label rule; labels that came with the sites are kept, with theirs, unless some are given here."""
+    from libmeta import label_sources
+
     given = {k: v for k, v in rule.items() if v is not None}
-    if "reference" in given:
-        given["reference"] = tuple(int(t) for t in given["reference"].split(",") if t.strip().isdigit())
     if not given and metadata.get("recipe") == recipe.labels:
-        return {"given": True}
+        return {"given": True, **metadata.get("rule", {})}
+    if "reference" in given:
+        tiers = [{"name": n} for n in metadata.get("tiers") or ("0", "1", "2")]
+        given["reference"] = label_sources.reference(given["reference"], recipe.labels, tiers)
     return given
 
 

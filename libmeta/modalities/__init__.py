@@ -1,8 +1,9 @@
 """Modalities: one file each, found by being here.
 
-A module has NAME, DOC, COLUMNS (names without the "NAME." prefix) and `open_source(sources) -> reader`; a reader has
-`read(window, positions) -> {column: array}` for ascending positions of one contig and strand, and `inputs`, the files
-it reads. `open_source` raises Absent where ms.toml names no source.
+A module has NAME, DOC, KEYS (of its section in ms.toml), COLUMNS (names without the "NAME." prefix) and
+`open_source(sources) -> reader`; a reader has `columns`, `read(window, positions) -> {column: array}` for ascending
+positions of one contig and strand, and `inputs`, the files it reads. `open_source` raises Absent where ms.toml names no
+source.
 """
 
 import pkgutil
@@ -25,10 +26,10 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda n: (n != "base_scores", n)))
 
 
-def get(name: str):
+def get(name: str, where: str = "--modalities"):
     """The module of a modality."""
     if name not in names():
-        raise MetaError(f"unknown modality {name!r}, --modalities; known: {', '.join(names())}", USAGE)
+        raise MetaError(f"unknown modality {name!r}, {where}; known: {', '.join(names())}", USAGE)
     return import_module(f"libmeta.modalities.{name}")
 
 

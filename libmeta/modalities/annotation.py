@@ -6,6 +6,7 @@ from libmeta.modalities import Absent
 from libmeta.schema import Column
 
 NAME = "annotation"
+KEYS = ()
 DOC = "Labels and metadata from the sites table or the annotation of ms.toml; never features."
 _NONE = "no annotated site there"
 COLUMNS = (

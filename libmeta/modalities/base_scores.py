@@ -6,6 +6,7 @@ from libmeta.modalities import Absent
 from libmeta.schema import Column
 
 NAME = "base_scores"
+KEYS = ()
 DOC = (
     "Of donor d, acceptor a, neither n and s = max(d, a) at the position and its true neighbours m2 m1 p1 p2 in "
     "transcript orientation. eps = 1e-6. The first base model of ms.toml; each further one adds the same columns as "

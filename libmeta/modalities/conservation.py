@@ -8,6 +8,7 @@ from libmeta.tracks import BigWig
 from libmeta.window_sums import max_around, sums_around
 
 NAME = "conservation"
+KEYS = ("phylop", "phastcons")
 DOC = "From [modalities.conservation] phylop and phastcons (bigWig); context is +-10 bp, centre included."
 REACH = 10
 TRACKS = ("phylop", "phastcons")

@@ -10,6 +10,7 @@ from libmeta.window_sums import sums_around
 log = logging.getLogger("libmeta")
 
 NAME = "genomic"
+KEYS = ()
 DOC = (
     "Gene bounds come from the annotation and are leaky for novel sites: M3 leaves the first three out. A position in "
     "several genes of its strand takes the one that starts first."

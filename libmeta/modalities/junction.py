@@ -6,11 +6,12 @@ from libmeta.modalities import Absent
 from libmeta.schema import Column
 
 NAME = "junction"
+KEYS = ("files", "psi")
 DOC = (
     "From [modalities.junction] files = {tissue = junction file} and/or psi = exon x tissue table. Strands, and the donor "
     "and the acceptor side of a position, are kept apart: a position takes the side with more evidence."
 )
-_READS = "no junction file, or none of this contig"
+_READS = "no junction file, none with this contig, or no evidence that covers the gene (where genes are known)"
 _PSI = "not measured"
 
 
@@ -76,7 +77,8 @@ class Reader:
         genome = self.sources.genome
         self._chrom, self._reads, self._psi = chrom, None, None
         if "files" in self.named:
-            self._reads = _by_site(site_support(load(self.named["files"], genome, only={chrom})), chrom)
+            support = site_support(load(self.named["files"], genome, only={chrom}))
+            self._reads = _by_site(support, chrom) if support.num_rows else None
         if "psi" in self.named:
             self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)
 
@@ -93,10 +95,15 @@ class Reader:
     def _from_reads(self, window, positions: np.ndarray, out: dict) -> None:
         sites = self._reads[window.strand]
         row, hit = _best_row(sites, positions, "reads")
+        silent = np.zeros(len(positions))  # measured, and no read
+        if self.sources.labels is not None:
+            measured = self.sources.labels.measured(window.chrom, window.strand, positions)
+            silent = np.where(measured, 0.0, np.nan)
         for name, theirs in _FROM_READS.items():
-            out[name] = np.where(hit, sites[theirs][row], 0.0)
-        out["junction_log1p"] = np.log1p(np.where(hit, sites["reads"][row], 0.0))
-        out["junction_has_support"] = (out["junction_tissue_breadth"] > 0).astype(float)
+            out[name] = np.where(hit, sites[theirs][row], silent)
+        out["junction_log1p"] = np.log1p(np.where(hit, sites["reads"][row], silent))
+        breadth = out["junction_tissue_breadth"]
+        out["junction_has_support"] = np.where(np.isnan(breadth), np.nan, breadth > 0)
         for name, theirs in (("is_annotated",) * 2, ("psi",) * 2, ("psi_variance",) * 2):
             out[f"junction_{name}"] = np.where(hit, sites[theirs][row], np.nan)
 

@@ -6,6 +6,7 @@ from libmeta.genome import decode
 from libmeta.schema import Column
 
 NAME = "sequence"
+KEYS = ()
 DOC = "For sequence encoders and for people; position models do not use it."
 SIZE = 501
 COLUMNS = (

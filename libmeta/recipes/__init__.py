@@ -7,6 +7,9 @@ from importlib import import_module
 
 from libmeta.errors import USAGE, MetaError
 
+EVIDENCE = ("base_scores", "genomic", "conservation", "epigenetic", "chrom_access", "rbp_eclip", "fm_embeddings")
+PARAMS = {"max_depth": 4, "eta": 0.05, "min_child_weight": 5, "subsample": 0.8, "colsample_bytree": 0.5, "lambda": 5}
+
 
 @dataclass(frozen=True)
 class PositionRecipe:
@@ -23,10 +26,10 @@ class PositionRecipe:
     labels: str
     target: str
     evidence: str
-    uses: tuple[str, ...]
+    uses: tuple[str, ...] = EVIDENCE
     leaves_out: dict[str, str] = field(default_factory=dict)
     reference_weight: float = 0.0
-    params: dict = field(default_factory=dict)
+    params: dict = field(default_factory=lambda: dict(PARAMS))
     rounds: int = 400
     patience: int = 40
 

@@ -8,21 +8,4 @@ RECIPE = PositionRecipe(
     labels="m1",
     target="class",
     evidence="annotation",
-    uses=(
-        "base_scores",
-        "genomic",
-        "conservation",
-        "epigenetic",
-        "chrom_access",
-        "rbp_eclip",
-        "fm_embeddings",
-    ),
-    params={
-        "max_depth": 4,
-        "eta": 0.05,
-        "min_child_weight": 5,
-        "subsample": 0.8,
-        "colsample_bytree": 0.5,
-        "lambda": 5,
-    },
 )

@@ -26,6 +26,12 @@ from libmeta.genome import Genome, decode
 OUT = Path("build/bench")
 LENGTH, WINDOWED = 200_000, 30_000
 FLOP_PER_BASE = 6.93e6  # five networks by direct convolution
+WATCH = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print("\\npeak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 KERAS = """
 import os, sys, time; os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np, tf_keras
@@ -41,16 +47,21 @@ np.save(sys.argv[1] + ".y.npy", y.reshape(-1, 3)[:, [2, 1, 0]])
 
 
 def timed(command, **env) -> dict:
-    """Wall seconds and peak memory (MB) of a command."""
+    """Wall seconds and peak memory (MB) of a command.
+
+    A small process starts it and reads its peak: a child of this large one would be charged with this one's memory.
+    """
     started = time.perf_counter()
-    process = subprocess.Popen(
-        list(map(str, command)), env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WATCH, *map(str, command)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
     )
-    told = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"bench: {command[0]} failed\n{told[-2000:]}")
-    return {"seconds": time.perf_counter() - started, "peak_mb": usage.ru_maxrss / 1024, "told": told}
+    if done.returncode:
+        raise SystemExit(f"bench: {command[0]} failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    told, _, peak = done.stdout.rpartition("\npeak ")
+    return {"seconds": time.perf_counter() - started, "peak_mb": int(peak) / 1024, "told": told}
 
 
 def gemm_peak() -> float:

@@ -132,8 +132,12 @@ $(PEERS)/.ready:
 	$(PEERS)/bin/pip install -q openspliceai==0.0.7 tensorflow-cpu tf_keras
 	touch $@
 
-data: ## how to get the whole-genome sources
-	@echo "Whole-genome sources come with a later version; tests/data/README.md tells what the piece of chr15 is made of."
+data: build/data/chr15/.made ## chromosome 15 whole, GENCODE v34, GTEx PSI and an ms.toml into build/data/chr15 (downloads 155 MB)
+
+build/data/chr15/.made: | $(READY)
+	mkdir -p build/data/packages
+	$(BIN)/python tests/data/make.py build/data/packages build/data/chr15
+	touch $@
 
 clean: ## remove build/
 	rm -rf build

@@ -1,6 +1,7 @@
 """Make the real piece of chromosome 15 in this folder from public Python packages; see README.md beside this file.
 
-python tests/data/make.py [FOLDER]     FOLDER holds, or receives, the downloaded packages (about 155 MB)
+python tests/data/make.py [FOLDER]         FOLDER holds, or receives, the downloaded packages (about 155 MB)
+python tests/data/make.py FOLDER OUT       the whole chromosome into OUT instead, with an ms.toml
 """
 
 import csv
@@ -17,6 +18,7 @@ from pathlib import Path
 import pysam
 
 CHROM, START, END = "chr15", 48_000_000, 50_500_000  # 0-based half-open, GRCh38
+LENGTH = 101_991_189
 HERE = Path(__file__).parent
 PACKAGES = {
     "jcast": ("jcast==0.3.5", ["--no-binary", ":all:"], "jcast-0.3.5.tar.gz"),
@@ -55,12 +57,12 @@ def gzipped(path: Path, text: str) -> None:
         out.write(text.encode())
 
 
-def genome(stream: io.BufferedIOBase) -> None:
+def genome(stream: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
     """The chromosome at its true length, everything outside the piece masked with N; bgzipped and indexed."""
     lines = gzip.open(stream).read().split(b"\n")
     sequence = b"".join(lines[1:])
-    masked = b"N" * START + sequence[START:END] + b"N" * (len(sequence) - END)
-    target = HERE / "chr15.fa.gz"
+    masked = b"N" * start + sequence[start:end] + b"N" * (len(sequence) - end)
+    target = out / "chr15.fa.gz"
     with tempfile.NamedTemporaryFile(suffix=".fa") as plain:
         plain.write(b">" + CHROM.encode() + b"\n")
         for at in range(0, len(masked), 100):
@@ -70,14 +72,14 @@ def genome(stream: io.BufferedIOBase) -> None:
     pysam.faidx(str(target))
 
 
-def annotation(lines: io.BufferedIOBase) -> None:
+def annotation(lines: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
     """GENCODE lines of the genes that lie wholly in the piece, attributes thinned to those in use."""
     kept: list[str] = []
     for raw in lines:
         if not raw.startswith(CHROM.encode() + b"\t"):
             continue
         fields = raw.decode().rstrip("\n").split("\t")
-        if not (int(fields[3]) > START and int(fields[4]) <= END):
+        if not (int(fields[3]) > start and int(fields[4]) <= end):
             continue
         if fields[2] not in ("gene", "transcript", "exon", "CDS"):
             continue
@@ -87,41 +89,47 @@ def annotation(lines: io.BufferedIOBase) -> None:
         kept.append("\t".join(fields))
     whole = {m[1] for line in kept if line.split("\t")[2] == "gene" and (m := re.search(r'gene_id "([^"]*)"', line))}
     inside = [line for line in kept if re.search(r'gene_id "([^"]*)"', line)[1] in whole]
-    gzipped(HERE / "gencode.v34.gtf.gz", "\n".join(inside) + "\n")
+    gzipped(out / "gencode.v34.gtf.gz", "\n".join(inside) + "\n")
 
 
-def psi(stream: io.BufferedIOBase) -> None:
+def psi(stream: io.BufferedIOBase, start: int, end: int, target: Path) -> None:
     """The rows of the exon x tissue table in the piece, as they are."""
     rows = csv.reader(io.TextIOWrapper(gzip.open(stream)))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(next(rows))
     for row in rows:
-        if row[0] == CHROM and int(row[1]) > START and int(row[2]) <= END:
+        if row[0] == CHROM and int(row[1]) > start and int(row[2]) <= end:
             writer.writerow([*row[:6], *(f"{float(v):.4g}" if v else "" for v in row[6:])])
-    gzipped(HERE / "gtex_psi.csv.gz", out.getvalue())
+    gzipped(target / "gtex_psi.csv.gz", out.getvalue())
 
 
-def table(stream: io.BufferedIOBase) -> None:
+def table(stream: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
     """The canonical transcripts of SpliceAI's own table in the piece."""
     lines = io.TextIOWrapper(stream).read().splitlines()
     kept = [
         line
         for line in lines[1:]
-        if (f := line.split("\t"))[1] == CHROM[3:] and int(f[3]) >= START and int(f[4]) <= END
+        if (f := line.split("\t"))[1] == CHROM[3:] and int(f[3]) >= start and int(f[4]) <= end
     ]
-    (HERE / "spliceai.grch38.txt").write_text("\n".join([lines[0], *kept]) + "\n")
+    (out / "spliceai.grch38.txt").write_text("\n".join([lines[0], *kept]) + "\n")
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
+    what = (START, END, HERE)
+    if len(sys.argv) > 2:
+        what = (0, LENGTH, Path(sys.argv[2]))
+        what[2].mkdir(parents=True, exist_ok=True)
+        text = (HERE / "ms.toml").read_text().replace("../../build/demo/", "").splitlines()
+        (what[2] / "ms.toml").write_text("\n".join(["# Chromosome 15 whole.", *text[1:]]) + "\n")
     with tarfile.open(package("jcast", folder)) as archive:
-        genome(archive.extractfile(GENOME))
-        annotation(archive.extractfile(GTF))
+        genome(archive.extractfile(GENOME), *what)
+        annotation(archive.extractfile(GTF), *what)
     with zipfile.ZipFile(package("mmsplice", folder)) as archive:
-        psi(archive.open(PSI))
+        psi(archive.open(PSI), *what)
     with zipfile.ZipFile(package("spliceai", folder)) as archive:
-        table(archive.open(TABLE))
+        table(archive.open(TABLE), *what)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,11 @@ class Writer:
             if not piece.num_rows:
                 continue
             piece = pa.RecordBatch.from_arrays(piece.columns, schema=self.schema)
-            self._writer.write_batch(piece)
+            if isinstance(self._writer, pq.ParquetWriter):
+                # a row group for each batch: a reader holds one at a time
+                self._writer.write_table(pa.Table.from_batches([piece]))
+            else:
+                self._writer.write_batch(piece)
             self.rows += piece.num_rows
 
     def __exit__(self, kind, error, trace):
@@ -234,7 +238,8 @@ def open_table(source: str | Path, handle: io.BufferedReader | None = None) -> S
         if kind == "text":
             raise MetaError(f"neither Arrow nor Parquet, {shown}; give a table made by an ms- tool")
         if kind == "parquet":
-            file = pq.ParquetFile(io.BytesIO(handle.read()) if name == "-" else name)
+            # pre_buffer would keep the whole file in memory
+            file = pq.ParquetFile(io.BytesIO(handle.read()) if name == "-" else name, pre_buffer=False)
             handle.close()
             return Stream(shown, file.schema_arrow, _guard(file.iter_batches(), shown))
         reader = ipc.open_stream(handle)

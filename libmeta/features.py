@@ -10,12 +10,13 @@ from libmeta import modalities, schema
 from libmeta.config import Config
 from libmeta.errors import USAGE, MetaError
 from libmeta.genome import Genome
+from libmeta.introns import NEITHER
 from libmeta.modalities import Absent
 from libmeta.modalities.base_scores import REACH as MARGIN
 from libmeta.regions import Region, windows
 from libmeta.sampling import Sampling, draw
 from libmeta.scores import open_entry
-from libmeta.site_index import NEITHER, SiteIndex
+from libmeta.site_index import SiteIndex
 
 
 class Sources:

@@ -1,4 +1,4 @@
-"""FASTA access: base codes, reverse complement, one-hot; 0-based half-open, real sequence inside, N outside."""
+"""FASTA access: base codes, reverse complement; 0-based half-open, real sequence inside, N outside."""
 
 import os
 from pathlib import Path
@@ -33,11 +33,6 @@ def decode(codes: np.ndarray) -> str:
 def reverse_complement(codes: np.ndarray) -> np.ndarray:
     """Reverse complement of codes."""
     return _COMPLEMENT[codes[::-1]]
-
-
-def one_hot(codes: np.ndarray) -> np.ndarray:
-    """Codes (L,) -> float32 (4, L), rows A C G T; unknown bases are all zero."""
-    return (codes[None, :] == np.arange(1, 5, dtype=np.uint8)[:, None]).astype(np.float32)
 
 
 class Genome:

@@ -8,7 +8,6 @@ so a kill leaves no half of it, and two writers at worst do some work twice.
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from libmeta.errors import MetaError
 from libmeta.genome import Genome
 from libmeta.streams import atomic
 
-log = logging.getLogger("libmeta")
 CELL = 1 << 15
 UNSCORED = -1.0  # a base inside a run of N: looked at, and without a score
 

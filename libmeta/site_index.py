@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from libmeta.contigs import Contigs
+from libmeta.introns import NEITHER
 
-NEITHER = 2
 _NUMBERS = ("tier", "reads", "psi_max", "label", "weight")
 
 

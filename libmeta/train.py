@@ -10,9 +10,9 @@ import xgboost
 from libmeta import labels, schema
 from libmeta.checkpoint import PositionModel, link, starting_margin
 from libmeta.errors import MetaError
+from libmeta.introns import NEITHER
 from libmeta.metrics import average_precision, make_curve
 from libmeta.recipes import PositionRecipe
-from libmeta.site_index import NEITHER
 from libmeta.split import TEST, TRAIN, UNUSED, VALID, Split
 from libmeta.spool import Pieces, Spool, with_prior
 

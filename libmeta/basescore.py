@@ -74,8 +74,19 @@ def pieces(scorer, regions: list[Region]) -> Iterator[tuple[list[tuple], int]]:
             stopped.set()
 
 
-def table(scored: list[tuple]) -> pa.Table:
-    """Scored pieces of one stretch as rows of the base_scores format, sorted by position and strand."""
+def tables(scored: list[tuple]) -> Iterator[pa.Table]:
+    """Scored pieces of one stretch as rows of the base_scores format, sorted by position and strand: 256 kb at a time.
+
+    A row takes some ten times the memory of its two scores while it is made, so that few are made at once.
+    """
+    cells: dict[int, list[tuple]] = {}
+    for found in scored:
+        cells.setdefault(found[0].start // PIECE, []).append(found)
+    for cell in sorted(cells):
+        yield _table(cells[cell])
+
+
+def _table(scored: list[tuple]) -> pa.Table:
     form = schema.load("base_scores").arrow
     position = np.concatenate([np.arange(p.start, p.end) for p, _, _ in scored])
     strand = np.concatenate([np.full(len(donor), p.strand) for p, donor, _ in scored])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 
+from libmeta.bigwig_writer import BigWigWriter
 from libmeta.contigs import Contigs
 from libmeta.errors import MetaError
 from libmeta.streams import atomic
@@ -89,42 +90,6 @@ class BigWig:
         return out
 
 
-class BigWigWriter:
-    """Write one bigWig; pieces must come in the order of the genome's contigs and ascend within each."""
-
-    def __init__(self, path: Path, contigs: Contigs):
-        self._order, self._last = contigs.order, (-1, 0)
-        self._file = pyBigWig.open(str(path), "w")
-        self._file.addHeader(list(contigs.lengths.items()), maxZooms=10)
-
-    def _advance(self, chrom: str, start: int, end: int) -> None:
-        if (self._order[chrom], start) < self._last:
-            raise ValueError(f"bigWig pieces out of order at {chrom}:{start}")
-        self._last = (self._order[chrom], end)
-
-    def dense(self, chrom: str, start: int, values: np.ndarray) -> None:
-        """Consecutive bases from `start`; NaN leaves a gap."""
-        self._advance(chrom, start, start + len(values))
-        known = np.isfinite(values)
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
-        for low, high in zip(edges[::2], edges[1::2], strict=True):
-            for at in range(low, high, BLOCK):
-                block = values[at : min(at + BLOCK, high)].astype(np.float64)
-                self._file.addEntries(chrom, int(start + at), values=block, span=1, step=1)
-
-    def sparse(self, chrom: str, positions: np.ndarray, values: np.ndarray) -> None:
-        """Single bases at ascending positions; NaN is left out."""
-        known = np.isfinite(values)
-        if not known.any():
-            return
-        positions, values = positions[known], values[known]
-        self._advance(chrom, int(positions[0]), int(positions[-1]) + 1)
-        self._file.addEntries(chrom, positions.astype(np.int64), values=values.astype(np.float64), span=1)
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class ScoreWriter:
     """The four score bigWigs PREFIX.{donor,acceptor}.{plus,minus}.bw and PREFIX.json, all atomic; a context manager.
 
@@ -140,8 +105,7 @@ class ScoreWriter:
         self._files = {}
         for key, ending in TRACKS.items():
             path = self._stack.enter_context(atomic(f"{self.prefix}.{ending}"))
-            self._files[key] = BigWigWriter(path, self.contigs)
-            self._stack.callback(self._files[key].close)
+            self._files[key] = self._stack.enter_context(BigWigWriter(path, self.contigs))
         return self
 
     def dense(self, chrom: str, start: int, strand: str, donor: np.ndarray, acceptor: np.ndarray) -> None:

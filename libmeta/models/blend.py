@@ -1,0 +1,37 @@
+"""The refinement on top of the base model, in logit space: it starts at exactly the base model."""
+
+import torch
+from torch import nn
+
+COLDEST, WARMEST = 0.05, 5.0  # bounds of the temperatures
+
+
+class Blend(nn.Module):
+    """logits = (ln p_base + a z) / T, a = sigmoid(weight), one T per class.
+
+    With z' = z + ln p_base this is (a z' + (1 - a) ln p_base) / T of science.md section 3; a network whose z starts at 0
+    therefore starts at the base model. ln p_base of several base models is a weighted sum of theirs, all weight on
+    the first (the primary) at the start; where a model's score is unknown its three values are equal and the softmax
+    does not see them. base_models 0: logits = z / T.
+    """
+
+    def __init__(self, base_models: int):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(3))
+        if base_models:
+            self.weight = nn.Parameter(torch.zeros(1))
+        first = torch.zeros(base_models)
+        first[:1] = 1
+        self.mixture = nn.Parameter(first) if base_models > 1 else None
+
+    def forward(self, z: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
+        """z (B, 3, W), base (B, 3 K, W) log-probabilities -> logits (B, W, 3), float32."""
+        logits = z.float()
+        if base is not None:
+            logits = self._primary(base.float()) + torch.sigmoid(self.weight) * logits
+        return logits.transpose(1, 2) / self.temperature.clamp(COLDEST, WARMEST)
+
+    def _primary(self, base: torch.Tensor) -> torch.Tensor:
+        if self.mixture is None:
+            return base
+        return torch.einsum("bkcw,k->bcw", base.unflatten(1, (-1, 3)), self.mixture)

@@ -31,3 +31,27 @@ def max_around(values: np.ndarray, at: np.ndarray, reach: int) -> np.ndarray:
         return np.full(len(at), np.nan)
     top = sliding_window_view(filled, 2 * reach + 1)[at - reach].max(axis=1)
     return np.where(np.isfinite(top), top, np.nan)
+
+
+class PrefixSums:
+    """Count and mean of the known values of any stretches [low, high) of an array, NaN left out.
+
+    values: (L,) with NaN for unknown. Prefix sums restart from the mean of the known values, so that long arrays lose no
+    digits. Stretches are cut to [0, L).
+    """
+
+    def __init__(self, values: np.ndarray):
+        known = np.isfinite(values)
+        self._centre = float(values[known].mean(dtype=np.float64)) if known.any() else 0.0
+        shifted = np.where(known, values, self._centre).astype(np.float64)
+        shifted -= self._centre
+        self._count = np.concatenate([[0], np.cumsum(known, dtype=np.int64)])
+        self._sum = np.concatenate([[0.0], np.cumsum(shifted)])
+
+    def mean(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Mean of the known values in each [low, high), float64 (n,); NaN where none is known."""
+        top = len(self._count) - 1
+        low, high = np.clip(low, 0, top), np.clip(high, 0, top)
+        count = self._count[high] - self._count[low]
+        total = self._sum[high] - self._sum[low]
+        return np.where(count > 0, total / np.maximum(count, 1) + self._centre, np.nan)

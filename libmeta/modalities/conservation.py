@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from libmeta.modalities import Absent
+from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
 from libmeta.tracks import BigWig
 from libmeta.window_sums import max_around, sums_around
@@ -36,11 +36,15 @@ COLUMNS = (
         missing=_MISSING,
     ),
 )
+CHANNELS = tuple(
+    Channel(c.name, c.doc, c.unit, missing=_MISSING) for c in COLUMNS if c.name in [f"{t}_score" for t in TRACKS]
+)
 
 
 class Reader:
     def __init__(self, tracks: dict[str, BigWig]):
         self.tracks, self.columns = tracks, COLUMNS
+        self.channels = tuple(c for c in CHANNELS if c.name.removesuffix("_score") in tracks)
         self.inputs = {name: t.path for name, t in tracks.items()}
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
@@ -60,6 +64,9 @@ class Reader:
         first = next(t for t in TRACKS if t in self.tracks)
         out["conservation_contrast"] = out[f"{first}_score"] - out[f"{first}_context_mean"]
         return {k: np.asarray(v, np.float32) for k, v in out.items()}
+
+    def dense(self, window) -> dict[str, np.ndarray]:
+        return {f"{n}_score": t.values(window.chrom, window.start, window.end) for n, t in self.tracks.items()}
 
 
 def open_source(sources) -> Reader:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from libmeta.modalities import Absent
+from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
 
 NAME = "junction"
@@ -58,6 +58,12 @@ _FROM_READS = {
     "junction_tissue_mean": "tissue_mean", "junction_tissue_variance": "tissue_variance",
 }  # fmt: skip
 _PSI_SUPPORT = 0.05
+# the larger of the two sides of a position; junction_log1p is a logarithm already
+CHANNELS = tuple(
+    Channel(c.name, c.doc, c.unit, missing=_READS)
+    for c in COLUMNS
+    if c.name in ("junction_log1p", "junction_has_support")
+)
 
 
 class Reader:
@@ -65,6 +71,7 @@ class Reader:
 
     def __init__(self, sources, named: dict):
         self.sources, self.named, self.columns = sources, named, COLUMNS
+        self.channels = CHANNELS if "files" in named else CHANNELS[1:]  # a PSI table tells of no reads
         self.inputs = {f"files.{k}": v for k, v in named.get("files", {}).items()}
         if "psi" in named:
             self.inputs["psi"] = named["psi"]
@@ -107,6 +114,33 @@ class Reader:
         for name, theirs in (("is_annotated",) * 2, ("psi",) * 2, ("psi_variance",) * 2):
             out[f"junction_{name}"] = np.where(hit, sites[theirs][row], np.nan)
 
+    def dense(self, window) -> dict[str, np.ndarray]:
+        if window.chrom != self._chrom:
+            self._load(window.chrom)
+        silent = self._silent(window)
+        reads, support = np.full((2, len(silent)), np.nan)
+        if self._reads is not None:
+            sites = self._reads[window.strand]
+            reads = _largest(sites, window, sites["reads"], silent)
+            support = _largest(sites, window, sites["tissue_breadth"] > 0, silent)
+        if self._psi is not None:
+            sites = self._psi[window.strand]
+            known = {k: sites[k][np.isfinite(sites["psi_max"])] for k in ("pos", "psi_max")}
+            # without an annotation only the sites of the table are measured
+            elsewhere = silent if self.sources.labels is not None else np.full(len(silent), np.nan)
+            usage = _largest(known, window, known["psi_max"] >= _PSI_SUPPORT, elsewhere)
+            support = np.where(np.isnan(support), usage, support)
+        found = {"junction_log1p": np.log1p(reads), "junction_has_support": support}
+        return {c.name: found[c.name].astype(np.float32) for c in self.channels}
+
+    def _silent(self, window) -> np.ndarray:
+        """(window's bases,): 0 where a base is measured, NaN elsewhere and beyond the contig."""
+        positions = np.arange(window.start, window.end)
+        inside = (positions >= 0) & (positions < self.sources.genome.contigs.lengths[window.chrom])
+        if self.sources.labels is not None:
+            inside &= self.sources.labels.measured(window.chrom, window.strand, positions)
+        return np.where(inside, 0.0, np.nan)
+
     def _from_psi(self, window, positions: np.ndarray, out: dict) -> None:
         sites = self._psi[window.strand]
         row, hit = _best_row(sites, positions, "psi_max")
@@ -133,6 +167,16 @@ def _best_row(sites: dict, positions: np.ndarray, by: str) -> tuple[np.ndarray, 
     row = np.searchsorted(sites["pos"], positions, side="right") - 1
     row = np.clip(row, 0, None)
     return row, sites["pos"][row] == positions
+
+
+def _largest(sites: dict, window, values: np.ndarray, elsewhere: np.ndarray) -> np.ndarray:
+    """Per base of the window the largest of the sites' values (n,) there, else `elsewhere` (bases,)."""
+    out = elsewhere.copy()
+    low, high = np.searchsorted(sites["pos"], (max(window.start, 0), window.end))  # -1 stands for an empty table
+    at = sites["pos"][low:high].astype(np.int64) - window.start
+    out[at] = -np.inf
+    np.maximum.at(out, at, values[low:high])
+    return out
 
 
 def _sorted(columns: dict[str, np.ndarray], by: str) -> dict[str, np.ndarray]:

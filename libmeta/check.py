@@ -13,6 +13,7 @@ from libmeta.errors import MetaError
 from libmeta.streams import open_table
 from libmeta.tracks import check_whole
 
+HDF5_MAGIC = b"\x89HDF"
 BIGWIG_MAGICS = (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
 
 
@@ -25,8 +26,14 @@ def check_file(path: str | Path) -> str:
         start = handle.read(4)
     if start in BIGWIG_MAGICS:
         return check_bigwig(path)
+    if start == HDF5_MAGIC:
+        from libmeta.shard_check import check_shard
+
+        return check_shard(path)
     if path.suffix == ".ubj":
         return check_model(path)
+    if path.suffix == ".safetensors":
+        return check_sequence_model(path)
     if start[:1] == b"{":
         return check_json(path)
     return check_table(path)
@@ -184,6 +191,17 @@ def check_model(path: Path) -> str:
     if not model.provenance:
         raise MetaError(f"no provenance, {path}; make it with ms-train")
     return f"model, recipe {model.recipe}, {len(model.columns)} columns, {model.trees} rounds"
+
+
+def check_sequence_model(path: Path) -> str:
+    """A sequence model: readable, every key of schemas/sequence_model.toml there, weights that fit the settings."""
+    from libmeta.models.file import SequenceModel
+
+    model = SequenceModel.from_file(path)
+    if not model.provenance:
+        raise MetaError(f"no provenance, {path}; make it with ms-train")
+    count = sum(p.numel() for p in model.network().parameters())
+    return f"sequence model, {model.kind}, recipe {model.recipe}, {len(model.channels)} channels, {count:,} parameters"
 
 
 def check_json(path: Path) -> str:

@@ -99,15 +99,15 @@ def regions(texts: tuple[str, ...], bed: str | None, contigs: Contigs) -> list[R
 
 def label(sites: Sites, recipe: str | None, known: tuple[int, ...], min_support: int, min_psi: float) -> Sites:
     """Fill label and weight; for m3 keep only measured genes. Raises NOTHING_TO_SCORE where nothing is left."""
-    if recipe == "m1":
-        sites = sites.labelled(*labels.m1(sites.facts()))
-    elif recipe == "m3":
+    if recipe == "m3":
         sites = sites.labelled(*labels.m3(sites.facts(), known, min_support, min_psi))
         sites = replace(sites, genes=[g for g in sites.genes if g.measured])
         if not sites.genes:
             raise MetaError(
                 "no gene here is covered by junction evidence; give evidence of these genes", NOTHING_TO_SCORE
             )
+    elif recipe:
+        sites = sites.labelled(*labels.RULES[recipe](sites.facts()))
     if not sites.genes and not sites.table.num_rows:
         raise MetaError(
             "no gene and no site in the regions; check --region, --bed and the annotation", NOTHING_TO_SCORE

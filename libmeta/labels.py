@@ -6,8 +6,11 @@ The same functions label site tables (every row a site) and feature rows (most r
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from libmeta.introns import NEITHER
+
+NOVEL = 3  # tier of a site that no annotation has
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ def m1(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     return facts.site.astype(np.uint8), np.where(masked, 0, 1).astype(np.float32)
 
 
+def m2(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+    """(label uint8, weight float32): annotated sites of every tier positive, novel ones masked, the rest negative."""
+    masked = (facts.site != NEITHER) & ~(facts.tier < NOVEL)
+    return facts.site.astype(np.uint8), np.where(masked, 0, 1).astype(np.float32)
+
+
 def m3(
     facts: Facts, reference: tuple[int, ...] = (0, 1, 2), min_support: float = 3, min_psi: float = 0.05
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +65,50 @@ def m3(
     return label.astype(np.uint8), np.where(masked, 0, 1).astype(np.float32)
 
 
+RULES = {"m1": m1, "m2": m2, "m3": m3}
+
+
 def _evidence(facts: Facts, min_support: float, min_psi: float) -> tuple[np.ndarray, np.ndarray]:
     """(some reads but too few, supported), bool (n,). Comparisons with NaN are False, as they should be."""
     few = (facts.reads > 0) & (facts.reads < min_support)
     return few, (facts.reads >= min_support) | ((facts.psi >= min_psi) & ~few)
+
+
+def column(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """A numeric or boolean column as float64, NaN for null."""
+    values = batch.column(batch.schema.get_field_index(name))
+    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def assign_labels(batch: pa.RecordBatch, recipe, options: dict) -> tuple[np.ndarray, ...]:
+    """(target, weight, known): target (n, 1) class or (n, 2) PSI; weight is the label's, 0 for masked rows; known marks
+    annotated sites that are kept for training only.
+
+    A stream whose sites carried the same recipe keeps their labels; otherwise the recipe's rule is applied to the
+    facts. recipe: of libmeta.recipes, with labels, target, reference_weight. options: of the rule (reference, min_support,
+    min_psi), and given where the labels of the sites are kept.
+    """
+    facts = Facts(
+        site=column(batch, "label.site").astype(np.uint8),
+        tier=column(batch, "label.tier"),
+        reads=column(batch, "label.reads"),
+        psi=column(batch, "label.psi"),
+        measured=column(batch, "label.measured") > 0,
+    )
+    rule = {k: v for k, v in options.items() if k != "given"}
+    if options.get("given"):
+        kind, weight = column(batch, "label.class"), column(batch, "label.weight")
+    else:
+        kind, weight = RULES[recipe.labels](facts, **rule)
+    kind, weight = kind.astype(np.float64), weight.astype(np.float64)
+    kept = np.zeros(len(kind), bool)
+    if recipe.reference_weight:
+        # annotated and supported: kept aside for training with a weight, never for the novel score
+        all_kinds, all_weights = m3(facts, **{**rule, "reference": ()})
+        known = np.isin(facts.tier, rule.get("reference", (0, 1, 2)))
+        kept = known & (weight == 0) & (all_weights > 0) & (all_kinds < NEITHER)
+        kind, weight = np.where(kept, all_kinds, kind), np.where(kept, recipe.reference_weight, weight)
+    if recipe.target != "psi":
+        return kind[:, None], weight, kept
+    weight = np.where((kind < NEITHER) & np.isnan(facts.psi), 0.0, weight)  # supported, but its PSI was not measured
+    return np.column_stack([np.where(kind == k, np.nan_to_num(facts.psi), 0.0) for k in (0, 1)]), weight, kept

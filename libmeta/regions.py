@@ -122,6 +122,13 @@ def _check_order(region: Region, last: Region | None, finished: set, seen: set, 
     seen.add(key)
 
 
+def widen(regions: list[Region], flank: int, contigs: Contigs) -> list[Region]:
+    """Regions with `flank` further bases on both sides, as far as the contig goes."""
+    return [
+        replace(r, start=max(r.start - flank, 0), end=min(r.end + flank, contigs.lengths[r.chrom])) for r in regions
+    ]
+
+
 def merge(regions: list[Region], contigs: Contigs, gap: int = 0) -> list[Region]:
     """Per strand, the union of regions as disjoint ones (joined when at most `gap` bp apart), sorted by contig, start.
 

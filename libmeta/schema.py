@@ -15,6 +15,7 @@ import pyarrow as pa
 _TYPES = {
     "string": pa.string(), "bool": pa.bool_(), "uint8": pa.uint8(), "int8": pa.int8(), "int32": pa.int32(),
     "int64": pa.int64(), "float32": pa.float32(), "float64": pa.float64(), "list<string>": pa.list_(pa.string()),
+    "list<int32>": pa.list_(pa.int32()), "list<int64>": pa.list_(pa.int64()), "list<float32>": pa.list_(pa.float32()),
 }  # fmt: skip
 
 
@@ -56,6 +57,8 @@ class Format:
     sorted: tuple[str, ...] = ()
     unique: bool = False
     open: bool = False  # further columns, described by their own metadata, may follow
+    channels: bool = False  # those are the channels of modalities, not their features
+    datasets: tuple[dict, ...] = ()  # of an HDF5 file: name, type, shape, doc, missing
 
     @property
     def arrow(self) -> pa.Schema:
@@ -74,8 +77,8 @@ def load(name: str) -> Format:
     text = (resources.files("ms_schemas") / f"{name}.toml").read_text(encoding="utf-8")
     raw = tomllib.loads(text)
     columns = tuple(Column(**{**c, "values": tuple(c.get("values", ()))}) for c in raw.pop("column", []))
-    keys = tuple(raw.pop("key", []))
-    return Format(**{**raw, "sorted": tuple(raw.get("sorted", ()))}, columns=columns, keys=keys)
+    keys, datasets = tuple(raw.pop("key", [])), tuple(raw.pop("dataset", []))
+    return Format(**{**raw, "sorted": tuple(raw.get("sorted", ()))}, columns=columns, keys=keys, datasets=datasets)
 
 
 def role(item: pa.Field) -> str:
@@ -112,7 +115,13 @@ def _format_text(form: Format) -> list[str]:
         out += ["| column | type | role | unit, range | null means | what |", "|---|---|---|---|---|---|"]
         out += [_column_row(c) for c in form.columns] + [""]
     if form.open:
-        out += _feature_rows()
+        out += _channel_rows() if form.channels else _feature_rows()
+    if form.datasets:
+        out += ["| dataset | type | shape | unknown is | what |", "|---|---|---|---|---|"]
+        out += [
+            f"| `{d['name']}` | {d['type']} | {d['shape']} | {d.get('missing', 'never')} | {d['doc']} |"
+            for d in form.datasets
+        ] + [""]
     if form.keys:
         out += ["| key | type | what |", "|---|---|---|"]
         out += [f"| `{k['name']}` | {k['type']} | {k['doc']} |" for k in form.keys] + [""]
@@ -141,6 +150,15 @@ def _feature_rows() -> list[str]:
         out += ["| column | type | role | unit, range | null means | what |", "|---|---|---|---|---|---|"]
         out += [_column_row(c) for c in modalities.columns(name)] + [""]
     return out
+
+
+def _channel_rows() -> list[str]:
+    from libmeta import modalities
+
+    out = ["| channel | unit | log1p | null means | what |", "|---|---|---|---|---|"]
+    for c in (c for name in modalities.names() for c in modalities.channels(name)):
+        out.append(f"| `{c.name}` | {c.unit} | {'yes' if c.log1p else 'no'} | {c.missing} | {c.doc} |")
+    return [*out, ""]
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import xgboost
 
-from libmeta import labels, schema
+from libmeta import schema
 from libmeta.checkpoint import PositionModel, link, starting_margin
 from libmeta.errors import MetaError
-from libmeta.introns import NEITHER
+from libmeta.labels import assign_labels, column
 from libmeta.metrics import average_precision, make_curve
 from libmeta.recipes import PositionRecipe
 from libmeta.split import TEST, TRAIN, UNUSED, VALID, Split
@@ -48,12 +48,6 @@ def choose_columns(form: pa.Schema, recipe: PositionRecipe) -> list[str]:
     return taken
 
 
-def column(batch: pa.RecordBatch, name: str) -> np.ndarray:
-    """A numeric or boolean column as float64, NaN for null."""
-    values = batch.column(batch.schema.get_field_index(name))
-    return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-
-
 def matrix(batch: pa.RecordBatch, names: list[str]) -> np.ndarray:
     """Feature columns as float32 (rows, columns), NaN for null; MetaError for an infinite value."""
     out = np.empty((batch.num_rows, len(names)), np.float32)
@@ -70,39 +64,6 @@ def base_probabilities(batch: pa.RecordBatch) -> np.ndarray | None:
     if any(c not in batch.schema.names for c in BASE_COLUMNS):
         return None
     return matrix(batch, list(BASE_COLUMNS))
-
-
-def assign_labels(batch: pa.RecordBatch, recipe: PositionRecipe, options: dict) -> tuple[np.ndarray, ...]:
-    """(target, weight, known): target (n, 1) class or (n, 2) PSI; weight is the label's, 0 for masked rows; known marks
-    annotated sites that are kept for training only.
-
-    A stream whose sites carried the same recipe keeps their labels; otherwise the recipe's rule is applied to the
-    facts. options: of the rule (reference, min_support, min_psi).
-    """
-    facts = labels.Facts(
-        site=column(batch, "label.site").astype(np.uint8),
-        tier=column(batch, "label.tier"),
-        reads=column(batch, "label.reads"),
-        psi=column(batch, "label.psi"),
-        measured=column(batch, "label.measured") > 0,
-    )
-    rule = {k: v for k, v in options.items() if k != "given"}
-    if options.get("given"):
-        kind, weight = column(batch, "label.class"), column(batch, "label.weight")
-    else:
-        kind, weight = labels.m1(facts) if recipe.labels == "m1" else labels.m3(facts, **rule)
-    kind, weight = kind.astype(np.float64), weight.astype(np.float64)
-    kept = np.zeros(len(kind), bool)
-    if recipe.reference_weight:
-        # annotated and supported: kept aside for training with a weight, never for the novel score
-        all_kinds, all_weights = labels.m3(facts, **{**rule, "reference": ()})
-        known = np.isin(facts.tier, rule.get("reference", (0, 1, 2)))
-        kept = known & (weight == 0) & (all_weights > 0) & (all_kinds < NEITHER)
-        kind, weight = np.where(kept, all_kinds, kind), np.where(kept, recipe.reference_weight, weight)
-    if recipe.target != "psi":
-        return kind[:, None], weight, kept
-    weight = np.where((kind < NEITHER) & np.isnan(facts.psi), 0.0, weight)  # supported, but its PSI was not measured
-    return np.column_stack([np.where(kind == k, np.nan_to_num(facts.psi), 0.0) for k in (0, 1)]), weight, kept
 
 
 def fill(

@@ -7,6 +7,7 @@ import time
 
 from libmeta.cli import (
     Choice,
+    IntRange,
     argument,
     arguments,
     config,
@@ -35,6 +36,7 @@ log = logging.getLogger("libmeta")
 @option("--weights", metavar="FOLDER", help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].")
 @option("--models", "count", type=int, metavar="N", help="Use the first N networks of the ensemble [default: all].")
 @option("--region", "only", multiple=True, metavar="REGION", help="chr1 or chr1:100-200[:+] (1-based); repeatable.")
+@option("--flank", type=IntRange(0), default=0, show_default=True, help="Further bases to score beside each region.")
 @option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "torch", "reference"]),
         help="fft: compiled kernel; torch: any device; reference: the plain network.")  # fmt: skip
 @option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
@@ -45,7 +47,7 @@ log = logging.getLogger("libmeta")
 @output
 @threads
 @device
-def main(regions, model, weights, count, only, engine, dtype, cache, genome, config, output, threads, device):
+def main(regions, model, weights, count, only, flank, engine, dtype, cache, genome, config, output, threads, device):
     if output == "-":
         refuse_terminal(output)
     import shutil
@@ -54,7 +56,7 @@ def main(regions, model, weights, count, only, engine, dtype, cache, genome, con
     from libmeta import config as settings
     from libmeta.genome import Genome
     from libmeta.inputs import Read, labelled_regions, whole
-    from libmeta.regions import merge
+    from libmeta.regions import merge, widen
 
     fasta = Genome(settings.load(config).genome(genome))
     if regions:
@@ -64,6 +66,7 @@ def main(regions, model, weights, count, only, engine, dtype, cache, genome, con
     is_table = output == "-" or output.endswith((".parquet", ".arrow"))
     parts = f"{output}.parts" if not cache and not is_table else None
     scorer = score_cache.open_model(model, fasta, weights, count, engine, dtype, device, threads, cache or parts)
+    spans = widen(spans, flank, fasta.contigs)
     merged = merge(spans, fasta.contigs)
     bases = sum(r.end - r.start for r in merged)
     log.info(
@@ -78,7 +81,8 @@ def main(regions, model, weights, count, only, engine, dtype, cache, genome, con
     with _writer(is_table, output, fasta, form, chain, about) as out, progress(bases, "bp", "base") as bar:
         for scored, done in basescore.pieces(scorer, spans):
             if is_table:
-                out.write(basescore.table(scored))
+                for rows in basescore.tables(scored):
+                    out.write(rows)
             else:
                 for piece, donor, acceptor in scored:
                     out.dense(piece.chrom, piece.start, piece.strand, donor, acceptor)

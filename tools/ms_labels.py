@@ -24,7 +24,8 @@ from libmeta.cli import Choice, FloatRange, IntRange, argument, option, tool
 @option("--junctions", multiple=True, metavar="[TISSUE=]FILE",
         help="STAR SJ.out.tab, regtools BED12, leafcutter BED6, GTEx GCT, TSV, or a junctions table.")  # fmt: skip
 @option("--psi", metavar="FILE", help="Exon x tissue PSI table, CSV or TSV, coordinates 1-based.")
-@option("--recipe", type=Choice(["m1", "m3"]), help="Fill label and weight: m1 canonical, m3 novel.")
+@option("--recipe", type=Choice(["m1", "m2", "m3"]),
+        help="Fill label and weight: m1 canonical, m2 all annotated, m3 novel.")  # fmt: skip
 @option(
     "--reference",
     metavar="TIER[,TIER]",

@@ -97,8 +97,8 @@ class Evaluation:
             return
         for values, whose in ((scores[:2], "refined"), (scores[2:], "base")):
             wrong = ~((values >= 0) & (values <= 1))
-            if whose == "base":
-                wrong &= ~np.isnan(values)
+            # a refined score may be missing where the base score is: what refines it has nothing to start from
+            wrong &= ~(np.isnan(values) if whose == "base" else np.isnan(values) & np.isnan(scores[2:]).any(axis=0))
             if wrong.any():
                 site, at = np.argwhere(wrong)[0]
                 where = self._where(cell, pos[at])

@@ -55,6 +55,18 @@ def labelled_regions(
     return regions, None if no_labels else index, read
 
 
+def scored_regions(
+    source: str | None, only: tuple[str, ...], config: Config, genome: Genome, with_labels: bool
+) -> tuple[list[Region], SiteIndex | None, Read]:
+    """As labelled_regions, for tools that score every base: without a source, `only` or the whole genome is meant."""
+    if source:
+        return labelled_regions(source, None, not with_labels, only, config, genome)
+    regions, read = whole(only, genome), Read()
+    if with_labels and config.annotation_tiers:
+        return regions, _from_config(config, genome, regions, read), read
+    return regions, None, read
+
+
 def _sites(stream, genome: Genome, read: Read) -> SiteIndex:
     stream.expect("sites")
     read.upstream.append(stream.provenance)

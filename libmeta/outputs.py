@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from libmeta import igv
 from libmeta.errors import MetaError
@@ -14,6 +15,7 @@ from libmeta.streams import atomic
 from libmeta.tracks import ScoreWriter
 
 TRACK_CONTEXT = 2000  # bases shown on each side of the first strong site when a session opens
+STRONG = 0.5
 
 
 class BedWriter:
@@ -33,6 +35,9 @@ class BedWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of a scores batch."""
+        minimum = pa.scalar(self.minimum, pa.float32())
+        strong = [pc.greater_equal(batch.column(site), minimum) for site in ("donor", "acceptor")]
+        batch = batch.filter(pc.or_kleene(*strong))  # few of all bases: the rest never become Python objects
         get = {f: batch.column(f).to_numpy(zero_copy_only=False) for f in batch.schema.names}
         found = []
         for site in ("donor", "acceptor"):
@@ -53,7 +58,8 @@ class BedWriter:
 class TrackWriter:
     """Refined scores as bigWigs PREFIX.*, the base model's as PREFIX.base.*, and PREFIX.igv.xml, all atomic.
 
-    Only scored positions have a value: a position model scores the positions that were sampled.
+    Only scored positions have a value: a position model scores the positions that were sampled, a sequence model every
+    base where its base model has a score.
     """
 
     def __init__(self, prefix: str, genome: Genome, about: dict, about_base: dict, annotation: str | None):
@@ -85,9 +91,19 @@ class TrackWriter:
                     continue
                 self.refined.sparse(chrom, strand, pos, get["donor"][rows], get["acceptor"][rows])
                 self.base.sparse(chrom, strand, pos, get["base_donor"][rows], get["base_acceptor"][rows])
-        strong = np.flatnonzero(np.maximum(get["donor"], get["acceptor"]) >= 0.5)
+        strong = np.flatnonzero(np.maximum(get["donor"], get["acceptor"]) >= STRONG)
         if self.first is None and len(strong):
             self.first = (get["chrom"][strong[0]], int(get["pos"][strong[0]]))
+
+    def dense(self, chrom: str, start: int, strand: str, refined: np.ndarray, base: np.ndarray) -> None:
+        """Append consecutive bases from `start` on in genome orientation, ascending on each strand; NaN leaves a gap.
+
+        refined: (2 or 3, n) donor, acceptor, ...; base: (2, n) of the base model.
+        """
+        self.refined.dense(chrom, start, strand, *refined[:2])
+        self.base.dense(chrom, start, strand, *base)
+        if self.first is None and len(strong := np.flatnonzero(np.fmax(*refined[:2]) >= STRONG)):
+            self.first = (chrom, start + int(strong[0]))
 
     def __exit__(self, kind, error, trace):
         self._stack.__exit__(kind, error, trace)

@@ -59,13 +59,16 @@ class ScoreTable:
         return out
 
 
-def open_entry(entry: dict, genome):
-    """A base model of ms.toml (see Config.base_scores): an object with .inputs, .about and .read(...)."""
+def open_entry(entry: dict, genome, device: str = "auto", threads: int | None = None):
+    """A base model of ms.toml (see Config.base_scores): an object with .inputs, .about and .read(...).
+
+    device, threads: of a model that is run where scores are wanted.
+    """
     if "prefix" in entry:
         return open_scores(entry["prefix"], genome.contigs)
     from libmeta.score_cache import open_model
 
-    return open_model(entry["model"], genome, entry["weights"], cache=entry["cache"])
+    return open_model(entry["model"], genome, entry["weights"], device=device, threads=threads, cache=entry["cache"])
 
 
 def open_scores(prefix: str | Path, contigs: Contigs):

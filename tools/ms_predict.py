@@ -1,12 +1,16 @@
-"""ms-predict: a model and features -> refined probabilities."""
+"""ms-predict: a model and features, or regions -> refined probabilities."""
 
+import contextlib
 import logging
 
 from libmeta.cli import (
+    Choice,
     FloatRange,
     argument,
     arguments,
+    batch_size,
     config,
+    device,
     genome,
     option,
     output,
@@ -20,29 +24,55 @@ log = logging.getLogger("libmeta")
 
 
 @tool(
-    "Refine splice-site probabilities: apply a model to FEATURES (Arrow stream or Parquet of ms-features; - is stdin).\n\n"
+    "Refine splice-site probabilities with a model of ms-train.\n\n"
+    "A position model (.ubj) is applied to INPUT, features of ms-features (Arrow stream or Parquet; - is stdin, the "
+    "default). A sequence model (.safetensors) refines every base of INPUT, a BED file or a sites table of ms-labels (its "
+    "genes; - is stdin); left out, --region says where, or the whole genome is scored; a region without a strand is "
+    "scored on both. Base scores and evidence of a sequence model are named in ms.toml.\n\n"
     "-o FILE.parquet, FILE.arrow or - writes the scores table, -o FILE.bed sites above --min-score. --tracks PREFIX also "
     "writes four bigWigs, those of the base model as PREFIX.base, and PREFIX.igv.xml, a session with both."
 )
-@option("-m", "--model", required=True, metavar="FILE", help="Model of ms-train (.ubj).")
-@argument("features", default="-")
+@option("-m", "--model", required=True, metavar="FILE", help="Model of ms-train (.ubj or .safetensors).")
+@argument("source", metavar="[INPUT]", required=False)
+@option(
+    "--region", "only", multiple=True, metavar="REGION", help="Only here: chr1 or chr1:100-200[:+]; repeatable. (*)"
+)
+@option("--without", multiple=True, metavar="MODALITY", help="Predict although its source is lacking; repeatable. (*)")
 @option("--tracks", metavar="PREFIX", help="Also write bigWigs and an IGV session (needs the genome).")
 @option("--annotation", metavar="GTF", help="Shown in the IGV session.")
 @option("--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output.")
+@option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
+        help="bfloat16 is faster where the processor has it; a score moves by up to 0.02. (*) Sequence models only.")  # fmt: skip
+@batch_size
 @threads
+@device
 @output
 @genome
 @config
-def main(model, features, tracks, annotation, min_score, threads, output, genome, config):
-    if output == "-":
-        refuse_terminal(output)
-    import contextlib
+def main(model, source, **options):
+    if options["output"] == "-":
+        refuse_terminal("-")
+    from libmeta import predict
 
+    if predict.is_sequence(model):
+        _sequence(model, source, **options)
+    else:
+        _position(model, source or "-", **options)
+
+
+def _position(model, features, only, without, dtype, device, threads, batch_size, output, tracks, **options):
     from libmeta import checkpoint, predict, schema, streams
     from libmeta.device import thread_count
-    from libmeta.errors import NOTHING_TO_SCORE, MetaError
-    from libmeta.outputs import BedWriter, TrackWriter
+    from libmeta.errors import NOTHING_TO_SCORE, USAGE, MetaError
 
+    asked = {
+        "--region": only,
+        "--without": without,
+        "--dtype": dtype != "float32",
+        "--device": device not in ("auto", "cpu"),
+    }
+    if unfit := [name for name, given in asked.items() if given]:
+        raise MetaError(f"{unfit[0]} is for sequence models and {model} is not one; choose when making features", USAGE)
     refiner = checkpoint.from_file(model)
     stream = streams.open_table(features).expect("features")
     predict.check(refiner, stream.schema, stream.metadata.get("base_models", []), stream.name)
@@ -50,28 +80,16 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
         refiner.booster.set_param({"nthread": thread_count(threads)})
     files = {"model": model, **({} if features == "-" else {"features": features})}
     chain = streams.step("ms-predict", arguments(), files, (stream.provenance, refiner.provenance))
-    form, about = schema.load("scores"), predict.about(refiner, model)
+    form, about = schema.load("scores"), predict.about(refiner, model, trees=refiner.trees)
     meta = streams.metadata(form.name, form.version, chain, model=about, calibration=refiner.temperature != 1.0)
     with contextlib.ExitStack() as stack:
-        if output.endswith(".bed"):
-            out = stack.enter_context(BedWriter(output, min_score, chain))
-        else:
-            out = stack.enter_context(streams.Writer(output, form.arrow.with_metadata(meta)))
-        writers = [out]
+        writers = [stack.enter_context(_table_or_bed(output, options["min_score"], chain, meta))]
         if tracks:
-            fasta = _genome(genome, config)
-            described = {"format": form.name, "version": form.version, "model": about, "provenance": chain}
-            primary = refiner.base_models[0] if refiner.base_models else {}
-            base = {
-                "format": "base_scores",
-                "version": schema.load("base_scores").version,
-                "model": primary,
-                "provenance": chain,
-            }
-            writers.append(stack.enter_context(TrackWriter(tracks, fasta, described, base, annotation)))
+            fasta = _genome(options["genome"], options["config"])
+            writers.append(stack.enter_context(_tracks(tracks, fasta, about, refiner, chain, options["annotation"])))
         rows = 0
         with progress(None, "rows", "predicting") as bar:
-            for batch in predict.score(refiner, stream):
+            for batch in predict.score(refiner, stream, batch_size):
                 for writer in writers:
                     writer.write(batch)
                 rows += batch.num_rows
@@ -81,6 +99,85 @@ def main(model, features, tracks, annotation, min_score, threads, output, genome
                 f"no rows to score, {stream.name}; check the regions given to ms-features", NOTHING_TO_SCORE
             )
     log.info("%s rows scored with %s (%d trees on %s)", f"{rows:,}", refiner.recipe, refiner.trees, refiner.start)
+
+
+def _sequence(path, regions, only, without, dtype, device, threads, batch_size, output, tracks, **options):
+    from libmeta import config as settings
+    from libmeta import predict, predict_sequence, schema, streams
+    from libmeta.device import pick
+    from libmeta.inputs import scored_regions
+    from libmeta.models.file import SequenceModel
+    from libmeta.regions import merge
+
+    model = SequenceModel.from_file(path)
+    wanted = predict_sequence.wanted_modalities(model, without)
+    toml, device = settings.load(options["config"]), pick(device)
+    fasta = _genome(options["genome"], options["config"])
+    in_genes = bool(set(wanted) & set(predict_sequence.NEEDS_GENES))
+    spans, labels, read = scored_regions(regions, only, toml, fasta, in_genes)
+    sources, readers = predict_sequence.open_sources(model, toml, fasta, without, labels, device, threads)
+    refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads)
+    files = {"model": path, **read.files, **predict_sequence.inputs(sources, readers)}
+    upstream = (
+        *read.upstream,
+        *(s.about.get("provenance", []) for s in sources.base_scores.values()),
+        model.provenance,
+    )
+    chain = streams.step("ms-predict", arguments(), files, upstream)
+    form, about = schema.load("scores"), predict.about(model, path, kind=model.kind, is_base=model.is_base)
+    bases = sum(r.end - r.start for r in merge(spans, fasta.contigs))
+    more = {"modalities": {"present": wanted, "absent": list(without)}, "regions_bp": bases}
+    meta = streams.metadata(form.name, form.version, chain, model=about, calibration=False, **more)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(_table_or_bed(output, options["min_score"], chain, meta))
+        drawn = None
+        if tracks:
+            drawn = stack.enter_context(_tracks(tracks, fasta, about, model, chain, options["annotation"], **more))
+        known = 0
+        with progress(bases, "bp", "predicting") as bar:
+            for scored, done in predict_sequence.score(refiner, sources, readers, spans):
+                batch = predict_sequence.table(scored)
+                out.write(batch)
+                for piece in scored if drawn else ():
+                    drawn.dense(piece.chrom, piece.start, piece.strand, piece.refined.T, piece.base)
+                known += done - batch.column("donor").null_count
+                bar.update(done)
+        if not known:
+            raise _no_base_scores(model, toml)
+    log.info("%s bases scored with %s; %s have no base score", f"{known:,}", model.recipe, f"{bases - known:,}")
+    if model.is_base:
+        log.info("%s gained nothing in training: its scores are those of its base model", path)
+
+
+def _no_base_scores(model, toml):
+    from libmeta.errors import NOTHING_TO_SCORE, MetaError
+
+    name = model.base_models[0]["name"]
+    return MetaError(
+        f"no base score of {name} at any base of the regions, {toml.name}; score them with ms-basescore first",
+        NOTHING_TO_SCORE,
+    )
+
+
+def _table_or_bed(output, min_score, chain, meta):
+    from libmeta import schema, streams
+    from libmeta.outputs import BedWriter
+
+    if output.endswith(".bed"):
+        return BedWriter(output, min_score, chain)
+    return streams.Writer(output, schema.load("scores").arrow.with_metadata(meta))
+
+
+def _tracks(prefix, fasta, about, model, chain, annotation, **more):
+    from libmeta import schema
+    from libmeta.outputs import TrackWriter
+
+    primary = model.base_models[0] if model.base_models else {}
+    described = [
+        {"format": name, "version": schema.load(name).version, "model": whose, "provenance": chain}
+        for name, whose in (("scores", about), ("base_scores", primary))
+    ]
+    return TrackWriter(prefix, fasta, {**described[0], **more}, described[1], annotation)
 
 
 def _genome(genome, config):

@@ -1,0 +1,255 @@
+"""Apply a sequence model to every base of regions: pieces of either strand, real flanks, genome orientation out."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+
+from libmeta import dense, modalities, schema
+from libmeta.config import Config
+from libmeta.dense import Piece
+from libmeta.encode import encode, logged
+from libmeta.errors import USAGE, MetaError
+from libmeta.features import Sources, open_readers
+from libmeta.genome import Genome, reverse_complement
+from libmeta.predict import check_weights
+from libmeta.regions import Region
+from libmeta.scores import open_entry
+
+PIECE = 200_000  # core bases read at a time: long against the context, small in memory
+BATCH = 1 << 16  # bases that the network takes at a time: its activations stay in the processor's cache
+NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
+
+
+# ---- what the model asks for ----------------------------------------------------------------------------------------
+
+
+def wanted_modalities(model, without: tuple[str, ...]) -> list[str]:
+    """Modalities of the model's channels that are to be read; MetaError for one to leave out that it does not have."""
+    used = list(dict.fromkeys(c["modality"] for c in model.channels))
+    if unknown := [name for name in without if name not in used]:
+        has = f"the model uses {', '.join(used)}" if used else "the model uses none"
+        raise MetaError(f"no modality {unknown[0]!r} to leave out, --without; {has}", USAGE)
+    return [] if model.is_base else [name for name in used if name not in without]
+
+
+def open_sources(
+    model,
+    config: Config,
+    genome: Genome,
+    without: tuple[str, ...] = (),
+    labels=None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> tuple[Sources, dict]:
+    """(Sources, readers) of exactly what a model asks for by name: base models, and modalities but those in `without`.
+
+    labels: a SiteIndex, for modalities that depend on genes. device, threads: of a base model that is run. Raises
+    MetaError for a base model that ms.toml does not name or whose weights are others than the model was trained on, and
+    for a channel without a source.
+    """
+    known = config.base_scores
+    names = [m["name"] for m in model.base_models]
+    if lacking := [n for n in names if n not in known]:
+        raise MetaError(
+            f"no base scores of {lacking[0]}, which the model was trained on, {config.name}; make them with ms-basescore "
+            f"and name them in [base_scores.{lacking[0]}]"
+        )
+    # base models that the model does not ask for are not opened
+    sources = Sources(Config({**config.values, "base_scores": {}}, config.path), genome, labels)
+    sources.base_scores = {name: open_entry(known[name], genome, device, threads) for name in names}
+    for trained in model.base_models:
+        here = sources.base_scores[trained["name"]].about.get("model", {})
+        check_weights(trained, {**here, "name": trained["name"]}, f"[base_scores.{trained['name']}] in {config.name}")
+    wanted = wanted_modalities(model, without)
+    channels = [c for c in model.channels if c["modality"] in wanted]
+    _check_known(channels)
+    readers, absent = open_readers(sources, wanted, must=False)
+    found = dense.channels(readers)
+    if lacking := [c for c in channels if c["name"] not in found]:
+        name, modality = lacking[0]["name"], lacking[0]["modality"]
+        raise MetaError(
+            f"no source of {modality if modality in absent else name}, which the model uses, [modalities.{modality}] in "
+            f"{config.name}; name it there, or predict --without {modality}"
+        )
+    return sources, readers
+
+
+def _check_known(channels: list[dict]) -> None:
+    here = {c.name for name in modalities.names() for c in modalities.channels(name)}
+    if strange := [c["name"] for c in channels if c["name"] not in here]:
+        raise MetaError(
+            f"no modality here gives channel {strange[0]}, which the model uses; install the version it is of"
+        )
+
+
+def inputs(sources: Sources, readers: dict) -> dict:
+    """{name: path} of the files that pieces are read from, for provenance."""
+    files = {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()}
+    files |= {f"base_scores.{n}.{k}": p for n, s in sources.base_scores.items() for k, p in s.inputs.items()}
+    return {**files, "genome": sources.genome.path}
+
+
+# ---- one piece ------------------------------------------------------------------------------------------------------
+
+
+class Refiner:
+    """A sequence model ready to refine pieces.
+
+    context: bases that it needs on each side of a core. base_names, channel_names: what pieces must hold, in order.
+    device, dtype: of the network (float32 or bfloat16). batch: bases that it takes at a time; batch and threads change
+    results by rounding only. MetaError for a model that needs to be told a tissue.
+    """
+
+    def __init__(
+        self, model, device: str = "cpu", dtype: str = "float32", batch: int = BATCH, threads: int | None = None
+    ):
+        self.model, self.batch = model, batch
+        self.base_names = [m["name"] for m in model.base_models]
+        self.channel_names = [] if model.is_base else [c["name"] for c in model.channels]
+        network = model.network()
+        self.config = network.config
+        self.network = None if model.is_base else _folded(network, model.recipe, device, dtype, threads)
+        self.context = 0 if model.is_base else network.context
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether a position without a primary base score has no refined score either."""
+        refines = "base" in getattr(self.config, "live", ("base",))  # networks that have a choice of streams say so
+        return bool(self.base_names) and (self.model.is_base or refines)
+
+
+def refine(refiner: Refiner, piece: Piece) -> np.ndarray:
+    """Probabilities of donor, acceptor, neither of the piece's core, float32 (core bases, 3), genome orientation.
+
+    The piece has at least refiner.context bases of flank on each side of its core. NaN where the primary base model,
+    if the model refines one, has no score.
+    """
+    at = np.flatnonzero(piece.core)
+    low, high = int(at[0]), int(at[-1]) + 1
+    near = piece.cut(piece.start + low - refiner.context, piece.start + high + refiner.context)
+    out = base_probabilities(near) if refiner.network is None else _run(refiner, near)
+    if refiner.needs_base:
+        out[np.isnan(piece.base[0, :, low:high]).any(axis=0)] = np.nan
+    return out if len(at) == high - low else out[at - low]
+
+
+def base_probabilities(piece: Piece) -> np.ndarray:
+    """The primary base model's donor, acceptor, neither of every base of a piece, float32 (L, 3)."""
+    donor, acceptor = piece.base[0]
+    return np.stack([donor, acceptor, np.clip(1 - donor - acceptor, 0, 1)], axis=1)
+
+
+def _run(refiner: Refiner, piece: Piece) -> np.ndarray:
+    """The network on a piece: float32 (L - 2 * context, 3), genome orientation."""
+    minus, scaling = piece.strand == "-", refiner.model.channels
+    codes = reverse_complement(piece.codes) if minus else piece.codes
+    base, channels = (a[..., ::-1] if minus else a for a in (piece.base, logged(piece.channels, scaling)))
+    arrays = encode(codes, base, channels, scaling).arrays()
+    # what the network has no rows for it is not given
+    counts = (4, refiner.config.base_models, refiner.config.channels, refiner.config.masks)
+    arrays = [a if count else None for a, count in zip(arrays, counts, strict=True)]
+    bases = len(codes) - 2 * refiner.context
+    out = np.empty((bases, 3), np.float32)
+    for low in range(0, bases, refiner.batch):
+        high = min(low + refiner.batch, bases)
+        part = [None if a is None else a[:, low : high + 2 * refiner.context] for a in arrays]
+        out[low:high] = softmax(refiner.network(*part))
+    return np.ascontiguousarray(out[::-1]) if minus else out
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n, 3) of logits (n, 3)."""
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _folded(network, recipe: str, device: str, dtype: str, threads: int | None):
+    from libmeta.device import set_torch_threads
+    from libmeta.models.folded import Folded
+
+    if getattr(network.config, "tissues", 0) or getattr(network.config, "tissue_features", 0):
+        raise MetaError(f"a model of {recipe} speaks of one tissue at a time, --model; ms-predict takes no tissue yet")
+    set_torch_threads(threads)
+    return Folded(network, dtype, device, threads)
+
+
+# ---- all pieces -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Scored:
+    """Refined (n, 3) and primary base (2, n) probabilities of n consecutive bases of one strand from `start` on, in genome
+    orientation; core bool (n,) marks those that were asked for, and all others are NaN.
+    """
+
+    chrom: str
+    start: int
+    strand: str
+    core: np.ndarray
+    refined: np.ndarray
+    base: np.ndarray
+
+
+def score(
+    refiner: Refiner, sources: Sources, readers: dict, regions: list[Region], size: int = PIECE
+) -> Iterator[tuple[list[Scored], int]]:
+    """Per cell of a grid of `size` bases, in genome order: its scored pieces of either strand, and its region bases.
+
+    The grid does not depend on the regions. A cell is scored while the caller writes the one before.
+    """
+    cells = _cells(refiner, sources, readers, regions, size)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, cells, None)
+        while (cell := coming.result()) is not None:
+            coming = pool.submit(next, cells, None)
+            yield cell
+
+
+def _cells(refiner: Refiner, sources: Sources, readers: dict, regions: list[Region], size: int) -> Iterator[tuple]:
+    asked = refiner.base_names, refiner.channel_names, regions, refiner.context, size
+    found = dense.pieces(sources, readers, *asked)
+    for _, cell in groupby(found, lambda item: (item[0].chrom, (item[0].start + refiner.context) // size)):
+        both = [(_scored(refiner, piece), bases) for piece, bases in cell]
+        yield [scored for scored, _ in both], sum(bases for _, bases in both)
+
+
+def _scored(refiner: Refiner, piece: Piece) -> Scored:
+    at = np.flatnonzero(piece.core)
+    low, high = int(at[0]), int(at[-1]) + 1
+    refined, base = np.full((high - low, 3), np.nan, np.float32), np.full((2, high - low), np.nan, np.float32)
+    refined[at - low] = refine(refiner, piece)
+    if refiner.base_names:
+        base[:, at - low] = piece.base[0][:, at]
+    return Scored(piece.chrom, piece.start + low, piece.strand, piece.core[low:high], refined, base)
+
+
+def table(scored: list[Scored]) -> pa.RecordBatch:
+    """Scored pieces of one cell as rows of the scores format, sorted by position and strand."""
+    form = schema.load("scores").arrow
+    scored = sorted(scored, key=lambda s: (s.strand, s.start))  # "+" before "-"
+    pos = np.concatenate([s.start + np.flatnonzero(s.core) for s in scored])
+    minus = np.concatenate([np.full(int(s.core.sum()), s.strand == "-") for s in scored])
+    values = np.concatenate([np.concatenate([s.refined.T, s.base])[:, s.core] for s in scored], axis=1)
+    if minus.any() and not minus.all():
+        order = np.argsort(pos, kind="stable")  # of two ascending runs: a merge
+        pos, minus, values = pos[order], minus[order], values[:, order]
+    columns = {
+        "chrom": pa.repeat(scored[0].chrom, len(pos)),
+        "pos": pos,
+        "strand": _strands(minus),
+        "weight": np.ones(len(pos), np.float32),
+        **dict(zip(("donor", "acceptor", "neither", "base_donor", "base_acceptor"), values, strict=True)),
+    }
+    arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in form]
+    return pa.RecordBatch.from_arrays(arrays, schema=form)
+
+
+def _strands(minus: np.ndarray) -> pa.Array:
+    """ "+" and "-" as strings, without a Python object for each."""
+    if minus.all() or not minus.any():
+        return pa.repeat("-" if minus.all() else "+", len(minus))
+    return pa.DictionaryArray.from_arrays(minus.astype(np.int8), pa.array(["+", "-"])).cast(pa.string())

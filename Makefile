@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p test check bench bench-basescore docs data clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore docs data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,17 +15,41 @@ RUN ?=
 MODELS ?= 5
 TORCH_CPU ?= torch==2.13.0+cpu
 
+# what the road runs on: piece (of chromosome 15, in the repository), chr15 or chr19 (whole, see "data")
+DATA ?= piece
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIECE := tests/data
+ifeq ($(DATA),piece)
 D := build/demo
-CONFIG := --config $(PIECE)/ms.toml
+SOURCES := $(PIECE)
+SCORES := $(D)/spliceai
 # stretches of the piece, with gaps that no gene spans
 TEST := chr15:48,000,001-48,690,000
 TRAIN := chr15:48,700,001-50,140,000
 VALID := chr15:50,150,001-50,500,000
+LOCUS := --locus chr15:48,480,000-48,500,000
+# a few minutes of training show the road; a whole chromosome gets what the recipe says
+QUICK := --epochs 3 --windows 160
+else
+D := build/$(DATA)
+SOURCES := build/data/$(DATA)
+SCORES := $(SOURCES)/spliceai
+endif
+# stretches of the whole chromosomes, more than 1 Mb apart
+ifeq ($(DATA),chr15)
+TRAIN := chr15:20,000,001-70,000,000
+VALID := chr15:71,500,001-80,500,000
+TEST := chr15:82,000,001-101,991,189
+endif
+ifeq ($(DATA),chr19)
+TRAIN := chr19:1-35,000,000
+VALID := chr19:36,500,001-44,500,000
+TEST := chr19:46,000,001-58,617,616
+endif
+CONFIG := --config $(SOURCES)/ms.toml
 SPLIT := --train $(TRAIN) --valid $(VALID) --test $(TEST)
-LOCUS := chr15:48,480,000-48,500,000
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,20 +89,23 @@ $(D)/.made: | $(READY)
 	mkdir -p $(D)
 	touch $@
 
-$(D)/m1.sites.parquet: $(PIECE)/ms.toml | $(D)/.made
+$(SOURCES)/ms.toml: | $(if $(filter piece,$(DATA)),,$(SOURCES)/.made)
+
+$(D)/m1.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m1 --genes-bed $(D)/genes.bed -o $@
 
-$(D)/m3.sites.parquet: $(PIECE)/ms.toml | $(D)/.made
+$(D)/m3.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m3 --reference MANE -o $@
 
 # a change of MODELS makes the scores anew
 $(D)/models-$(MODELS): | $(D)/.made
 	rm -f $(D)/models-* && touch $@
 
-$(D)/spliceai.json: $(D)/m1.sites.parquet $(D)/models-$(MODELS) weights/spliceai/spliceai5.h5
-	$(RUN) $(BIN)/ms-basescore $(D)/genes.bed $(CONFIG) --weights weights/spliceai --models $(MODELS) -o $(D)/spliceai
+# the flanks are what sequence models see around a gene
+$(SCORES).json: $(D)/m1.sites.parquet $(D)/models-$(MODELS) weights/spliceai/spliceai5.h5
+	$(RUN) $(BIN)/ms-basescore $(D)/genes.bed $(CONFIG) --flank 1000 --weights weights/spliceai --models $(MODELS) -o $(SCORES)
 
-$(D)/features.parquet: $(D)/spliceai.json
+$(D)/features.parquet: $(SCORES).json
 	$(RUN) $(BIN)/ms-features $(D)/genes.bed $(CONFIG) --modalities all-but-junction,sequence -o $@
 
 $(D)/m1-p.ubj: $(D)/features.parquet
@@ -88,22 +115,52 @@ $(D)/m3-p.ubj: $(D)/features.parquet
 	$(RUN) $(BIN)/ms-train $< --recipe m3-p --reference 0 $(SPLIT) -o $@
 
 $(D)/%.scores.parquet: $(D)/%.ubj $(D)/features.parquet
-	$(RUN) $(BIN)/ms-predict -m $< $(D)/features.parquet -o $@ $(CONFIG) --tracks $(D)/$* --annotation $(PIECE)/gencode.v34.gtf.gz
+	$(RUN) $(BIN)/ms-predict -m $< $(D)/features.parquet -o $@ $(CONFIG) --tracks $(D)/$* --annotation $(SOURCES)/gencode.v34.gtf.gz
 
 $(D)/%-p.metrics.json: $(D)/%-p.scores.parquet $(D)/%.sites.parquet
-	$(RUN) $(BIN)/ms-eval $< --labels $(D)/$*.sites.parquet --region $(TEST) -o $@ --html $(D)/$*-p.html --locus $(LOCUS)
+	$(RUN) $(BIN)/ms-eval $< --labels $(D)/$*.sites.parquet --region $(TEST) -o $@ --html $(D)/$*-p.html $(LOCUS)
 
-.PRECIOUS: $(D)/%.scores.parquet $(D)/%-p.metrics.json
+# sequence models: every base packed into shards, a network, every base of the test stretch refined
+$(D)/%.shards/manifest.json: $(D)/%.sites.parquet $(SCORES).json
+	$(RUN) $(BIN)/ms-features $(D)/genes.bed $(CONFIG) --dense --modalities all-but-junction | \
+	  $(BIN)/ms-shard - --labels $< $(SPLIT) -o $(@D)
+	touch $@
 
-m1-p: $(D)/m1-p.metrics.json ## canonical sites on the piece: labels -> base scores -> features -> train -> predict -> eval
+$(D)/m3-s.safetensors: $(D)/m3.shards/manifest.json
+	$(RUN) $(BIN)/ms-train $(<D) --recipe m3-s $(QUICK) -o $@
+
+# a window of the window classifier is one position
+$(D)/m1-window.safetensors: QUICK := $(if $(QUICK),--epochs 3 --windows 8192)
+
+$(D)/m1-%.safetensors: $(D)/m1.shards/manifest.json
+	$(RUN) $(BIN)/ms-train $(<D) --recipe m1-$* $(QUICK) -o $@
+
+$(D)/%.refined.parquet: $(D)/%.safetensors
+	$(RUN) $(BIN)/ms-predict -m $< $(D)/genes.bed --region $(TEST) -o $@ $(CONFIG) --tracks $(D)/$* \
+	  --annotation $(SOURCES)/gencode.v34.gtf.gz
+
+define judge_sequence
+$(D)/$(1)-%.metrics.json: $(D)/$(1)-%.refined.parquet $(D)/$(1).sites.parquet
+	$$(RUN) $$(BIN)/ms-eval $$< --labels $(D)/$(1).sites.parquet --region $$(TEST) -o $$@ --html $(D)/$(1)-$$*.html $$(LOCUS)
+endef
+$(eval $(call judge_sequence,m1))
+$(eval $(call judge_sequence,m3))
+
+.SECONDARY: # what lies between stays: a second make goes on from it
+
+m1-p: $(D)/m1-p.metrics.json ## canonical sites: labels -> base scores -> features -> train -> predict -> eval (DATA=chr15: whole)
 m3-p: $(D)/m3-p.metrics.json ## sites that the reference (MANE) does not have, supported by GTEx PSI
+m1-s: $(D)/m1-s.metrics.json ## canonical sites at every base, sequence model: labels -> base scores -> shards -> train -> predict -> eval
+m3-s: $(D)/m3-s.metrics.json ## the same for sites that the reference does not have
+m1-window: $(D)/m1-window.metrics.json ## the window classifier, one position at a time
+m1-seq2seq: $(D)/m1-seq2seq.metrics.json ## its form for whole windows
 
-demo: m1-p m3-p ## the whole road on real DNA, with pictures and numbers
-	@for m in m1 m3; do \
-	  echo; echo "== $$m-p: base model and refined, held-out stretch $(TEST)"; \
-	  $(BIN)/ms-eval --table -q $(D)/$$m-p.metrics.json; \
-	  echo "page         $(D)/$$m-p.html"; \
-	  echo "IGV session  $(D)/$$m-p.igv.xml"; \
+demo: m1-p m3-p m1-s ## the whole road on real DNA, with pictures and numbers
+	@for m in m1-p m3-p m1-s; do \
+	  echo; echo "== $$m: base model and refined, held-out stretch $(TEST)"; \
+	  $(BIN)/ms-eval --table -q $(D)/$$m.metrics.json; \
+	  echo "page         $(D)/$$m.html"; \
+	  echo "IGV session  $(D)/$$m.igv.xml"; \
 	done
 	@echo; echo "SpliceAI was trained on chromosome 15: these numbers show the road, not what it does on unseen genes."
 
@@ -132,11 +189,11 @@ $(PEERS)/.ready:
 	$(PEERS)/bin/pip install -q openspliceai==0.0.7 tensorflow-cpu tf_keras
 	touch $@
 
-data: build/data/chr15/.made ## chromosome 15 whole, GENCODE v34, GTEx PSI and an ms.toml into build/data/chr15 (downloads 155 MB)
+data: build/data/chr15/.made build/data/chr19/.made ## chromosomes 15 and 19 whole, GENCODE v34, GTEx PSI and an ms.toml each into build/data (downloads 211 MB)
 
-build/data/chr15/.made: | $(READY)
+build/data/%/.made: | $(READY)
 	mkdir -p build/data/packages
-	$(BIN)/python tests/data/make.py build/data/packages build/data/chr15
+	$(BIN)/python tests/data/make.py build/data/packages build/data/$* $*
 	touch $@
 
 clean: ## remove build/

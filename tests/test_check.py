@@ -93,4 +93,12 @@ def test_every_format_and_modality_is_documented():
     from libmeta import modalities
 
     expected = {"base_scores": 43, "annotation": 3, "sequence": 3, "genomic": 4, "conservation": 9, "junction": 12}
+    expected |= {
+        "epigenetic": 12,
+        "chrom_access": 12,
+        "rbp_eclip": 8,
+        "rbp_motif": 8,
+        "fm_embeddings": 8,
+        "exon_prob": 1,
+    }
     assert {n: len(modalities.get(n).COLUMNS) for n in modalities.names()} == expected

@@ -1,13 +1,15 @@
-"""ms-train: features -> a model."""
+"""ms-train: features or shards -> a model."""
 
 import logging
 import sys
 
 from libmeta.cli import (
+    Choice,
     FloatRange,
     IntRange,
     argument,
     arguments,
+    device,
     option,
     progress,
     refuse_terminal,
@@ -20,13 +22,16 @@ log = logging.getLogger("libmeta")
 
 
 @tool(
-    "Train a position model on FEATURES (an Arrow stream or Parquet of ms-features; - is standard input).\n\n"
-    "The trees start from the base model and refine it. Rounds are chosen by average precision on validation regions at "
-    "true prevalence; test regions are never read. Without -o the model goes to standard output or, where that is a "
-    "terminal, to RECIPE.ubj."
+    "Train a position model on FEATURES (an Arrow stream or Parquet of ms-features; - is standard input), or a sequence "
+    "model on SHARDS (a folder of ms-shard).\n\n"
+    "Both start from the base model and refine it. Rounds or epochs are chosen by average precision on validation regions "
+    "at true prevalence; test regions are never read; where nothing is gained the model saved is the base model, and says "
+    "so. Without -o a position model goes to standard output or, where that is a terminal, to RECIPE.ubj; a sequence model "
+    "to RECIPE.safetensors, with a log (.log.jsonl) and a picture (.png) beside it. A training on shards that was stopped "
+    "goes on when the command is given again; under torchrun it uses several processes or GPUs."
 )
-@argument("features", default="-")
-@option("--recipe", metavar="NAME", help="m1-p, m3-p or m3-p-psi.")
+@argument("features", metavar="FEATURES|SHARDS", default="-")
+@option("--recipe", metavar="NAME", help="m1-p, m3-p, m3-p-psi; for shards m1-s, m3-s, m1-window, m1-seq2seq.")
 @option(
     "--target",
     metavar="NAME",
@@ -46,10 +51,49 @@ log = logging.getLogger("libmeta")
 @option("--min-psi", type=FloatRange(0, 1), help="m3: PSI that supports a site [default: 0.05].")
 @option("--from-prior", is_flag=True, help="Start from the class frequencies instead of the base model.")
 @option("--rounds", type=IntRange(1), help="At most so many trees per class [default: the recipe's].")
-@option("-o", "--output", default=None, metavar="FILE", help="Model file; - is stdout.")
+@option("--profile", default="lightweight", show_default=True, help="Shards: lightweight (a laptop) or full.")
+@option("--epochs", type=IntRange(1), help="Shards: at most so many epochs [default: the profile's].")
+@option("--windows", type=IntRange(1), help="Shards: windows in one epoch [default: the profile's].")
+@option("--base", metavar="A,B", help="Shards: base models to start from, the primary first [default: all there].")
+@option("--without", multiple=True, metavar="NAME", help="Shards: leave out a modality; repeatable.")
+@option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
+        help="Shards: of the products in training.")  # fmt: skip
+@option("--fresh", is_flag=True, help="Shards: start anew although a stopped training could go on.")
+@option("-o", "--output", default=None, metavar="FILE", help="Model file; - is stdout (position models).")
 @threads
+@device
 @seed
-def main(features, recipe, target, split, train, valid, test, output, from_prior, rounds, threads, seed, **rule):
+def main(features, recipe, **options):
+    from pathlib import Path
+
+    if Path(features).is_dir():
+        return _sequence(features, recipe, **options)
+    return _position(features, recipe, **options)
+
+
+_OF_FEATURES = (
+    "target",
+    "split",
+    "train",
+    "valid",
+    "test",
+    "reference",
+    "min_support",
+    "min_psi",
+    "from_prior",
+    "rounds",
+)
+_OF_SHARDS = ("epochs", "windows", "base", "without", "fresh")
+
+
+def _refuse(options: dict, names: tuple[str, ...], where: str) -> None:
+    from libmeta.errors import USAGE, MetaError
+
+    if given := [n for n in names if options[n]]:
+        raise MetaError(f"--{given[0].replace('_', '-')} does not go with {where}; see ms-train --help", USAGE)
+
+
+def _position(features, recipe, target, split, train, valid, test, output, from_prior, rounds, threads, seed, **others):
     import tempfile
     from dataclasses import replace
     from pathlib import Path
@@ -60,9 +104,13 @@ def main(features, recipe, target, split, train, valid, test, output, from_prior
     from libmeta.device import thread_count
     from libmeta.errors import USAGE, MetaError
 
+    _refuse(others, _OF_SHARDS, "features, only with shards")
+    rule = {k: others[k] for k in ("reference", "min_support", "min_psi")}
     if bool(recipe) == bool(target):
         raise MetaError("name a recipe or a target; give --recipe NAME or --target NAME, one of them", USAGE)
     chosen = recipes.get(recipe or recipes.for_target(target))
+    if not isinstance(chosen, recipes.PositionRecipe):
+        raise MetaError(f"{chosen.name} is trained on shards, {features}; make them with ms-shard", USAGE)
     chosen = replace(chosen, rounds=rounds or chosen.rounds)
     parts = splits.parse(split, train, valid, test)
     stream = streams.open_table(features).expect("features")
@@ -112,6 +160,97 @@ def _save(raw: bytes, output: str | None, recipe: str) -> None:
     with atomic(output) as path:
         path.write_bytes(raw)
     log.info("wrote %s", output)
+
+
+def _sequence(
+    folder, recipe, output, profile, epochs, windows, base, without, dtype, fresh, threads, device, seed, **others
+):
+    from dataclasses import replace
+
+    from libmeta import recipes, sequence_training
+    from libmeta.device import set_torch_threads
+    from libmeta.errors import USAGE, MetaError
+    from libmeta.shards import Shards
+    from libmeta.training_log import TrainingLog
+    from libmeta.training_state import Keeper
+    from libmeta.workers import Workers
+
+    _refuse(others, _OF_FEATURES, "shards: they hold labels and split already")
+    if not recipe:
+        raise MetaError("no recipe, --recipe; name m1-s, m3-s, m1-window or m1-seq2seq", USAGE)
+    chosen = recipes.get(recipe)
+    if not isinstance(chosen, recipes.SequenceRecipe):
+        raise MetaError(f"{recipe} is trained on features, not on shards; pipe ms-features into ms-train", USAGE)
+    if output == "-":
+        raise MetaError("a sequence model has a log and a picture beside it, -o -; name a file", USAGE)
+    output = output or f"{recipe}.safetensors"
+    chosen = chosen.profile(profile)
+    chosen = replace(chosen, epochs=epochs or chosen.epochs, windows=windows or chosen.windows)
+    set_torch_threads(threads)
+    shards = Shards(folder)
+    sequence_training.choose(shards, chosen, base.split(",") if base else None, without)
+    config = sequence_training.configure(shards, chosen)
+    with Workers.from_environment(device) as workers:
+        if not workers.first:
+            log.setLevel(logging.ERROR)
+        key = sequence_training.key(shards, chosen, config, seed, dtype, workers)
+        keeper = Keeper(_beside(output, ".state"), key, workers.first)
+        if fresh:
+            keeper.remove()
+        with progress(chosen.epochs * max(chosen.windows // chosen.batch, 1), "batches", "training") as bar:
+            talk = TrainingLog(_beside(output, ".log.jsonl") if workers.first else None, bar)
+            found = sequence_training.fit(shards, chosen, config, seed, dtype, workers, keeper, talk)
+        if workers.first:
+            _save_sequence(shards, chosen, config, found, folder, output, seed)
+            keeper.remove()
+
+
+def _beside(output: str, ending: str):
+    from pathlib import Path
+
+    return Path(output).with_suffix("").with_name(Path(output).with_suffix("").name + ending)
+
+
+def _save_sequence(shards, recipe, config, found, folder, output, seed):
+    from pathlib import Path
+
+    from libmeta import encode, streams, training_figure
+    from libmeta.errors import MetaError
+    from libmeta.models.file import SequenceModel
+
+    manifest = shards.manifest
+    settings = {k: v for k, v in vars(recipe).items() if k not in ("doc", "profiles", "network", "leaves_out")}
+    model = SequenceModel(
+        config=config,
+        kind=recipe.kind,
+        recipe=recipe.name,
+        target=recipe.target,
+        base_models=[m for name in shards.base_names for m in manifest["base_models"] if m["name"] == name],
+        channels=shards.channels,
+        modalities=encode.modalities(shards.channels),
+        is_base=found.is_base,
+        prior=found.prior,
+        split=manifest["split"],
+        training={
+            "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
+            "seed": seed,
+            "labels": {"recipe": manifest["recipe"], "rule": manifest["rule"]},
+            "counts": manifest["counts"],
+            **found.summary,
+        },
+        provenance=streams.step(
+            "ms-train", arguments(), {"shards": str(Path(folder) / "manifest.json")}, (manifest["provenance"],)
+        ),
+        state=found.state,
+    )
+    _save(model.to_bytes(), output, recipe.name)
+    try:
+        training_figure.draw(found.history, found.summary["best_epoch"], recipe.name, _beside(output, ".png"))
+    except MetaError as error:
+        log.warning("%s", error)
+    gain = model.training["valid_macro_ap"]
+    log.info("epoch %d of %d; validation macro AP %.4f, base %.4f", found.summary["best_epoch"], len(found.history),
+             gain["model"], gain["start"])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Make the real piece of chromosome 15 in this folder from public Python packages; see README.md beside this file.
 
-python tests/data/make.py [FOLDER]         FOLDER holds, or receives, the downloaded packages (about 155 MB)
-python tests/data/make.py FOLDER OUT       the whole chromosome into OUT instead, with an ms.toml
+python tests/data/make.py [FOLDER]              FOLDER holds, or receives, the downloaded packages (about 155 MB)
+python tests/data/make.py FOLDER OUT [CHROM]    a whole chromosome, chr15 or chr19 (56 MB more), into OUT instead, with an
+                                                ms.toml
 """
 
 import csv
@@ -18,14 +19,18 @@ from pathlib import Path
 import pysam
 
 CHROM, START, END = "chr15", 48_000_000, 50_500_000  # 0-based half-open, GRCh38
-LENGTH = 101_991_189
 HERE = Path(__file__).parent
 PACKAGES = {
     "jcast": ("jcast==0.3.5", ["--no-binary", ":all:"], "jcast-0.3.5.tar.gz"),
     "mmsplice": ("mmsplice==2.4.0", [], "mmsplice-2.4.0-py2.py3-none-any.whl"),
+    "intronIC": ("intronIC==3.0.0", [], "intronic-3.0.0-py3-none-any.whl"),
     "spliceai": ("spliceai==1.3.1", [], "spliceai-1.3.1-py2.py3-none-any.whl"),
 }
-GENOME = "jcast-0.3.5/tests/data/genome/Homo_sapiens.GRCh38.dna.chromosome.15.fa.gz"
+# where a chromosome's sequence is, and its length
+GENOMES = {
+    "chr15": ("jcast", "jcast-0.3.5/tests/data/genome/Homo_sapiens.GRCh38.dna.chromosome.15.fa.gz", 101_991_189),
+    "chr19": ("intronIC", "intronIC/data/test_data/Homo_sapiens.Chr19.Ensembl_91.fa.gz", 58_617_616),
+}
 GTF = "jcast-0.3.5/tests/data/genome/gencode.v34.annotation.gtf"
 PSI = "mmsplice/models/gtex_psi_map_ranges.csv.gz"
 TABLE = "spliceai/annotations/grch38.txt"
@@ -57,14 +62,26 @@ def gzipped(path: Path, text: str) -> None:
         out.write(text.encode())
 
 
-def genome(stream: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
+def member(name: str, path: str, folder: Path) -> io.BytesIO:
+    """A file inside a package, tar or zip."""
+    archive = package(name, folder)
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return io.BytesIO(wheel.read(path))
+    with tarfile.open(archive) as tar:
+        return io.BytesIO(tar.extractfile(path).read())
+
+
+def genome(stream: io.BufferedIOBase, chrom: str, start: int, end: int, out: Path) -> None:
     """The chromosome at its true length, everything outside the piece masked with N; bgzipped and indexed."""
     lines = gzip.open(stream).read().split(b"\n")
     sequence = b"".join(lines[1:])
+    if len(sequence) != GENOMES[chrom][2]:
+        raise SystemExit(f"{chrom} has {len(sequence):,} bases, not {GENOMES[chrom][2]:,}")
     masked = b"N" * start + sequence[start:end] + b"N" * (len(sequence) - end)
-    target = out / "chr15.fa.gz"
+    target = out / f"{chrom}.fa.gz"
     with tempfile.NamedTemporaryFile(suffix=".fa") as plain:
-        plain.write(b">" + CHROM.encode() + b"\n")
+        plain.write(b">" + chrom.encode() + b"\n")
         for at in range(0, len(masked), 100):
             plain.write(masked[at : at + 100] + b"\n")
         plain.flush()
@@ -72,11 +89,11 @@ def genome(stream: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
     pysam.faidx(str(target))
 
 
-def annotation(lines: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
+def annotation(lines: io.BufferedIOBase, chrom: str, start: int, end: int, out: Path) -> None:
     """GENCODE lines of the genes that lie wholly in the piece, attributes thinned to those in use."""
     kept: list[str] = []
     for raw in lines:
-        if not raw.startswith(CHROM.encode() + b"\t"):
+        if not raw.startswith(chrom.encode() + b"\t"):
             continue
         fields = raw.decode().rstrip("\n").split("\t")
         if not (int(fields[3]) > start and int(fields[4]) <= end):
@@ -92,44 +109,44 @@ def annotation(lines: io.BufferedIOBase, start: int, end: int, out: Path) -> Non
     gzipped(out / "gencode.v34.gtf.gz", "\n".join(inside) + "\n")
 
 
-def psi(stream: io.BufferedIOBase, start: int, end: int, target: Path) -> None:
+def psi(stream: io.BufferedIOBase, chrom: str, start: int, end: int, folder: Path) -> None:
     """The rows of the exon x tissue table in the piece, as they are."""
     rows = csv.reader(io.TextIOWrapper(gzip.open(stream)))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(next(rows))
     for row in rows:
-        if row[0] == CHROM and int(row[1]) > start and int(row[2]) <= end:
+        if row[0] == chrom and int(row[1]) > start and int(row[2]) <= end:
             writer.writerow([*row[:6], *(f"{float(v):.4g}" if v else "" for v in row[6:])])
-    gzipped(target / "gtex_psi.csv.gz", out.getvalue())
+    gzipped(folder / "gtex_psi.csv.gz", out.getvalue())
 
 
-def table(stream: io.BufferedIOBase, start: int, end: int, out: Path) -> None:
+def table(stream: io.BufferedIOBase, chrom: str, start: int, end: int, out: Path) -> None:
     """The canonical transcripts of SpliceAI's own table in the piece."""
     lines = io.TextIOWrapper(stream).read().splitlines()
     kept = [
         line
         for line in lines[1:]
-        if (f := line.split("\t"))[1] == CHROM[3:] and int(f[3]) >= start and int(f[4]) <= end
+        if (f := line.split("\t"))[1] == chrom[3:] and int(f[3]) >= start and int(f[4]) <= end
     ]
     (out / "spliceai.grch38.txt").write_text("\n".join([lines[0], *kept]) + "\n")
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    what = (START, END, HERE)
+    what = (CHROM, START, END, HERE)
     if len(sys.argv) > 2:
-        what = (0, LENGTH, Path(sys.argv[2]))
-        what[2].mkdir(parents=True, exist_ok=True)
-        text = (HERE / "ms.toml").read_text().replace("../../build/demo/", "").splitlines()
-        (what[2] / "ms.toml").write_text("\n".join(["# Chromosome 15 whole.", *text[1:]]) + "\n")
+        chrom = sys.argv[3] if len(sys.argv) > 3 else CHROM
+        what = (chrom, 0, GENOMES[chrom][2], Path(sys.argv[2]))
+        what[3].mkdir(parents=True, exist_ok=True)
+        text = (HERE / "ms.toml").read_text().replace("../../build/demo/", "").replace(CHROM, chrom).splitlines()
+        (what[3] / "ms.toml").write_text("\n".join([f"# Chromosome {chrom[3:]} whole.", *text[1:]]) + "\n")
+    source, path, _ = GENOMES[what[0]]
+    genome(member(source, path, folder), *what)
     with tarfile.open(package("jcast", folder)) as archive:
-        genome(archive.extractfile(GENOME), *what)
         annotation(archive.extractfile(GTF), *what)
-    with zipfile.ZipFile(package("mmsplice", folder)) as archive:
-        psi(archive.open(PSI), *what)
-    with zipfile.ZipFile(package("spliceai", folder)) as archive:
-        table(archive.open(TABLE), *what)
+    psi(member("mmsplice", PSI, folder), *what)
+    table(member("spliceai", TABLE, folder), *what)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,10 @@
+"""M1-S: canonical sites, sequence model."""
+
+from libmeta.recipes import SequenceRecipe
+
+RECIPE = SequenceRecipe(
+    name="m1-s",
+    doc="Canonical (tier 0) sites at every base, from sequence, base scores and evidence tracks; no junctions.",
+    labels="m1",
+    evidence="annotation",
+)

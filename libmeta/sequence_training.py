@@ -1,0 +1,333 @@
+"""Train a sequence model on shards, from first window to saved model. The loop is `fit`; read it from top to bottom.
+
+What an epoch sees follows from seed and epoch alone, and the whole state is kept after each one: a run that was
+interrupted ends, on a CPU, in the same weights as one that was not.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from libmeta import encode, models
+from libmeta.checkpoint import link as softmax
+from libmeta.encode import SMALLEST
+from libmeta.errors import USAGE, MetaError
+from libmeta.losses import LOSSES
+from libmeta.models.folded import Folded
+from libmeta.recipes import SequenceRecipe
+from libmeta.sequence_validation import Judged, chance_of_gain, judge, tiles
+from libmeta.shards import Shards
+from libmeta.train import SURE_GAIN, held_out_gain
+from libmeta.windows import WindowSampler, sampling_ratio
+from libmeta.workers import Workers
+
+log = logging.getLogger("libmeta")
+AHEAD = 4  # batches that are read while one is trained on
+AVERAGE = 0.98  # decay of the running mean of the weights, which is what is judged and saved
+
+
+@dataclass
+class Run:
+    """What a training has reached: networks, optimiser, epochs done, history, the best weights so far."""
+
+    network: torch.nn.Module
+    average: torch.optim.swa_utils.AveragedModel
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    epoch: int = 0
+    history: list[dict] = field(default_factory=list)
+    best: dict | None = None  # state of the average at the best epoch
+
+
+@dataclass
+class Outcome:
+    """state: weights by name. is_base: nothing was gained, the model is the base. history: one entry per epoch. prior:
+    log-probabilities of the classes at true prevalence.
+    """
+
+    state: dict
+    is_base: bool
+    history: list[dict]
+    summary: dict
+    prior: list[float]
+
+
+def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, without: tuple[str, ...]) -> None:
+    """Narrow the shards to the base models and channels that are asked for.
+
+    Raises MetaError for a base model or modality that is not there, shards labelled for another recipe, and a channel of
+    the target's own modality.
+    """
+    manifest = shards.manifest
+    if manifest["recipe"] != recipe.labels:
+        raise MetaError(
+            f"labels of {manifest['recipe']}, {shards.folder}, but {recipe.name} needs those of {recipe.labels}; make the "
+            f"shards with ms-shard --recipe {recipe.name}"
+        )
+    if lacking := [b for b in base or () if b not in shards.base_names]:
+        raise MetaError(
+            f"no base model {lacking[0]}, {shards.folder}; there are {', '.join(shards.base_names) or 'none'}", USAGE
+        )
+    there = encode.modalities(shards.channels)
+    if lacking := [n for n in without if n not in there]:
+        raise MetaError(f"no channel of {lacking[0]} to leave out, {shards.folder}; there are {there or 'none'}", USAGE)
+    kept = [c for c in shards.channels if c["modality"] not in without]
+    if same := [c["name"] for c in kept if c["modality"] == recipe.evidence]:
+        raise MetaError(
+            f"channel {same[0]} comes from {recipe.evidence}, the modality of the target of {recipe.name}: it would be the "
+            f"label in disguise; add --without {recipe.evidence}"
+        )
+    dropped = sorted({c["modality"] for c in kept if c["modality"] not in recipe.uses})
+    if dropped:
+        log.info("%s does not use the channels of %s", recipe.name, ", ".join(dropped))
+    kept = [c["name"] for c in kept if c["modality"] in recipe.uses and c["name"] not in recipe.leaves_out]
+    shards.take(base or shards.base_names, kept)
+
+
+def configure(shards: Shards, recipe: SequenceRecipe) -> dict:
+    """Settings of the recipe's network for what the shards hold. Raises MetaError where their flanks are too short."""
+    wanted = {
+        **recipe.network,
+        "base_models": len(shards.base_names),
+        "channels": len(shards.channels),
+        "masks": len(encode.modalities(shards.channels)),
+    }
+    network = models.build(recipe.kind, wanted)
+    if network.context > shards.flank:
+        raise MetaError(
+            f"flanks of {shards.flank:,} bp, {shards.folder}, but the network sees {network.context:,} on each side; make them "
+            f"with ms-features --dense --flank {network.context}"
+        )
+    return network.config.to_dict()
+
+
+def key(shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: str, workers: Workers) -> dict:
+    """What a training follows from."""
+    return {
+        "shards": [[f["name"], f["sha256"]] for f in shards.manifest["files"]],
+        "base": shards.base_names,
+        "channels": shards.channels,
+        "recipe": repr(recipe),
+        "config": config,
+        "seed": seed,
+        "dtype": dtype,
+        "workers": workers.count,
+    }
+
+
+def fit(
+    shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: str, workers: Workers, keeper, tell
+) -> Outcome:
+    """Train, validate after each epoch, keep the best epoch, and fall back on the base where nothing was gained.
+
+    config: of the network (see models.build). dtype: float32, or bfloat16 for the products of training. keeper: keeps and
+    restores the Run (see libmeta.training_state). tell: called with (epoch, batches done, loss) and, at the end of an
+    epoch, with its history entry.
+    """
+    torch.manual_seed(seed + workers.rank)
+    network = models.build(recipe.kind, config).to(workers.device)
+    regions = shards.regions("train"), shards.regions("valid")
+    check(shards, recipe)
+    sampler = window_sampler(shards, recipe, seed)
+    ratio, true_share = sampling_ratio(sampler, lambda i: shards.labels(regions[0][i], *sampler.spans[i]))
+    offset = torch.tensor(np.log(ratio), dtype=torch.float32, device=workers.device)
+    batch = max(recipe.batch // workers.count, 1)
+    steps = max(recipe.windows // (batch * workers.count), 1)
+    run = start(network, recipe, steps)
+    keeper.restore(run)
+    wrapped = workers.wrap(network)
+    loss_of = LOSSES[recipe.loss]
+    base = judged(shards, regions[1], None, 0, workers)
+    floor = base.macro_ap()
+    log.info("validation: base macro AP %.4f; sampling takes sites %.0f times as often", floor, ratio[:2].mean())
+
+    while run.epoch < recipe.epochs and not out_of_patience(run.history, recipe.patience):
+        started, losses = time.monotonic(), []
+        wrapped.train()
+        for inputs, label, weight in batches(
+            shards, sampler, recipe, network.context, run.epoch, batch, steps, seed, workers
+        ):
+            with torch.autocast(workers.device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
+                logits = wrapped(*inputs)
+            loss = loss_of(logits.float() + offset, label, weight, prior=tuple(ratio[:2]))
+            run.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            run.optimiser.step()
+            run.schedule.step()
+            run.average.update_parameters(network)
+            losses.append(float(loss.detach()))
+            tell(run.epoch, len(losses), losses[-1])
+        if not np.isfinite(losses).all():
+            raise MetaError(
+                f"the loss is no number, epoch {run.epoch + 1}; lower the learning rate or use --dtype float32"
+            )
+        trained = time.monotonic() - started
+        found = judged(shards, regions[1], scorer(run.average.module, shards, workers), network.context, workers)
+        run.epoch += 1
+        entry = {
+            "epoch": run.epoch,
+            "loss": float(np.mean(losses)),
+            "valid_macro_ap": found.macro_ap(),
+            "valid_ap": found.aps(),
+            "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
+            "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
+            "base_macro_ap": floor,
+            "windows_per_second": len(losses) * batch * workers.count / trained,
+            "seconds": time.monotonic() - started,
+        }
+        if entry["valid_macro_ap"] > max([floor, *(e["valid_macro_ap"] for e in run.history)]):
+            run.best = {k: v.clone() for k, v in run.average.module.state_dict().items()}
+        run.history.append(entry)
+        keeper.keep(run)
+        tell(entry)
+    return outcome(run, base, true_share)
+
+
+def outcome(run: Run, base: Judged, true_share: np.ndarray) -> Outcome:
+    """The best epoch, if its gain is sure; else the base.
+
+    Sure: above the base in most bootstrap draws of the validation tiles (there must be enough of them), and also where the
+    epoch is chosen on one half of them and looked at on the other.
+    """
+    floor = base.macro_ap()
+    best = max(run.history, key=lambda e: e["valid_macro_ap"])
+    halves = np.array([[np.nan_to_num(v) for v in e["valid_halves"]] for e in run.history])
+    unbiased = held_out_gain(halves, np.nan_to_num([base.macro_ap(0), base.macro_ap(1)]))
+    gained = run.best is not None and best["chance_of_gain"] >= SURE_GAIN and unbiased > 0
+    if not gained:
+        log.warning(
+            "no sure gain on validation (best epoch %+.4f, above the base in %.0f %% of bootstrap draws, %+.4f where the epoch "
+            "was chosen on the other half): the model saved is the base model",
+            best["valid_macro_ap"] - floor, 100 * best["chance_of_gain"], unbiased,
+        )  # fmt: skip
+    summary = {
+        "best_epoch": best["epoch"] if gained else 0,
+        "valid_macro_ap": {"start": floor, "model": best["valid_macro_ap"] if gained else floor},
+        "chance_of_gain": best["chance_of_gain"],
+        "held_out_gain": unbiased,
+    }
+    state = run.best if gained else run.average.module.state_dict()
+    return Outcome(state, not gained, run.history, summary, np.log(np.clip(true_share, SMALLEST, 1)).tolist())
+
+
+def start(network: torch.nn.Module, recipe: SequenceRecipe, steps: int) -> Run:
+    """A Run at its beginning: AdamW without decay on norms, biases and blend; warm-up, then a cosine to zero."""
+    matrices, vectors = models.decayed(network)
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, recipe.learning_rate)
+    total = max(recipe.epochs * steps, 1)
+    warm = max(int(recipe.warm_up * total), 1)
+
+    def rate(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * min((step - warm) / max(total - warm, 1), 1)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    mean = torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
+    return Run(network, average, optimiser, schedule)
+
+
+def out_of_patience(history: list[dict], patience: int) -> bool:
+    """Whether the best epoch lies `patience` or more epochs back."""
+    aps = [e["valid_macro_ap"] for e in history]
+    return bool(aps) and len(aps) - 1 - int(np.argmax(aps)) >= patience
+
+
+def check(shards: Shards, recipe: SequenceRecipe) -> None:
+    """Each part needs regions and sites of both kinds."""
+    for part, word in (("train", "training"), ("valid", "validation")):
+        _, _, label = shards.sites(part)
+        donors, acceptors = int((label == 0).sum()), int((label == 1).sum())
+        regions = shards.regions(part)
+        if not regions or not min(donors, acceptors):
+            raise MetaError(
+                f"{len(regions)} {word} regions with {donors} donors and {acceptors} acceptors for {recipe.name}, "
+                f"{shards.folder}; give ms-shard more regions, or choose --train and --valid so that each has some"
+            )
+        log.info("%s: %d regions, %d donors, %d acceptors", word, len(regions), donors, acceptors)
+
+
+def window_sampler(shards: Shards, recipe: SequenceRecipe, seed: int) -> WindowSampler:
+    """Of the training regions, from the first to the last position with a weight."""
+    spans = np.zeros((len(shards.regions("train")), 2), np.int64)
+    for i, region in enumerate(shards.regions("train")):
+        counted = np.flatnonzero(shards.labels(region, 0, region.length)[1])
+        if len(counted):
+            spans[i] = counted[0], counted[-1] + 1
+    region, at, _ = shards.sites("train")
+    return WindowSampler(spans, region, at, recipe.window, recipe.site_share, seed)
+
+
+def batches(
+    shards: Shards, sampler: WindowSampler, recipe: SequenceRecipe, context: int, epoch: int, batch: int, steps: int,
+    seed: int, workers: Workers,
+) -> Iterator[tuple]:  # fmt: skip
+    """(inputs, label, weight) tensors of this process's share of an epoch, read ahead by a thread."""
+    draws = sampler.draw(epoch, steps * batch * workers.count)
+    names = encode.modalities(shards.channels)
+    dropped = np.random.default_rng((seed, epoch, 1)).random((len(draws.region), len(names))) < recipe.modality_dropout
+
+    def make(step: int) -> tuple:
+        low = (step * workers.count + workers.rank) * batch
+        rows = range(low, low + batch)
+        windows = [(draws.region[i], int(draws.start[i])) for i in rows]
+        return tensors(shards, windows, recipe.window, context, dropped[rows])
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, step) for step in range(min(AHEAD, steps))]
+        for step in range(steps):
+            inputs, label, weight = waiting.pop(0).result()
+            if step + AHEAD < steps:
+                waiting.append(pool.submit(make, step + AHEAD))
+            yield [x.to(workers.device) for x in inputs], label.to(workers.device), weight.to(workers.device)
+
+
+def tensors(
+    shards: Shards, windows: list[tuple[int, int]], width: int, context: int, dropped: np.ndarray
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Inputs, label int64 (n, width) and weight float32 (n, width) of windows (region, start) of training regions.
+
+    dropped: bool (n, modalities), modalities taken away.
+    """
+    regions = shards.regions("train")
+    parts = [shards.read(regions[r], at - context, at + width + context) for r, at in windows]
+    stacked = {k: np.stack([p[k] for p in parts]) for k in parts[0]}
+    encoded = encode.encode(stacked["sequence"], stacked["base"], stacked["channels"], shards.channels)
+    for j, name in enumerate(encode.modalities(shards.channels)):
+        gone = dropped[:, j]
+        encoded.masks[gone, j] = 0
+        for c in (i for i, channel in enumerate(shards.channels) if channel["modality"] == name):
+            encoded.channels[gone, c] = 0
+    inner = slice(context, context + width)
+    label = torch.from_numpy(stacked["label"][:, inner].astype(np.int64))
+    weight = torch.from_numpy(stacked["weight"][:, inner].astype(np.float32))
+    return [torch.from_numpy(x) for x in encoded.arrays()], label, weight
+
+
+def scorer(network: torch.nn.Module, shards: Shards, workers: Workers):
+    """A function of a Shards.read with context -> probabilities float32 (n, 3), by the network as it is now."""
+    folded = Folded(network, device=workers.device)
+
+    def score(part: dict) -> np.ndarray:
+        encoded = encode.encode(part["sequence"], part["base"], part["channels"], shards.channels)
+        return softmax(folded(*encoded.arrays()))
+
+    return score
+
+
+def judged(shards: Shards, regions: list, score, context: int, workers: Workers) -> Judged:
+    """judge() by all processes together."""
+    mine = judge(shards, regions, score, context, workers.rank, workers.count)
+    found = Judged()
+    for other in workers.gather(mine):
+        found.merge(other)
+    return found

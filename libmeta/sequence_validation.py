@@ -1,0 +1,135 @@
+"""Validation of a sequence model: whole regions tiled at true prevalence, the base model on the same positions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from libmeta import bootstrap
+from libmeta.histograms import Scores, bin_of
+from libmeta.metrics import average_precision, make_curve
+from libmeta.shards import ShardRegion, Shards
+
+PIECE = 50_000
+DRAWS = 200
+
+
+@dataclass
+class Kind:
+    """Scores of one kind of site by one model, by numbered tile. Cells of the negatives are the halves of the tiles."""
+
+    negatives: Scores = field(default_factory=Scores)
+    by_tile: bootstrap.GeneCounts = field(default_factory=bootstrap.GeneCounts)
+    sites: list[tuple[np.ndarray, ...]] = field(default_factory=list)  # (tile, score, weight)
+
+    def add(self, tile: int, score: np.ndarray, is_site: np.ndarray, weight: np.ndarray) -> None:
+        self.sites.append((np.full(int(is_site.sum()), tile), score[is_site], weight[is_site]))
+        rest, weights = score[~is_site], weight[~is_site]
+        bins = bin_of(rest)
+        self.negatives.add(tile % 2, rest, weights, bins)
+        self.by_tile.add(np.full(len(rest), tile), bins, weights)
+
+    def merge(self, other: "Kind") -> None:
+        self.negatives.merge(other.negatives)
+        self.by_tile.merge(other.by_tile)
+        self.sites += other.sites
+
+    def positives(self) -> tuple[np.ndarray, ...]:
+        return tuple(np.concatenate(parts) for parts in zip(*self.sites, strict=True))
+
+    def average_precision(self, half: int | None = None) -> float | None:
+        """Over all tiles, or the even or odd ones; None without a site."""
+        tile, score, weight = self.positives()
+        if half is not None:
+            mine = tile % 2 == half
+            score, weight = score[mine], weight[mine]
+        if not len(score):
+            return None
+        edges, counts, _ = self.negatives.select(None if half is None else {half})
+        placed = self.negatives.place(score)[0]
+        zero = np.zeros
+        return average_precision(
+            make_curve(
+                np.concatenate([placed, edges]),
+                np.concatenate([weight, zero(len(edges))]),
+                np.concatenate([zero(len(placed)), counts]),
+            )
+        )
+
+    def draws(self, times: np.ndarray) -> np.ndarray:
+        """AP of each bootstrap draw of tiles, the first being the data as it is."""
+        tile, score, weight = self.positives()
+        n = len(times)
+        positive = bootstrap.positive_matrix(tile, score, weight, n) @ times
+        return bootstrap.draw_average_precision(positive, self.by_tile.matrix(n) @ times)
+
+
+@dataclass
+class Judged:
+    """The two kinds of sites of one model."""
+
+    kinds: tuple[Kind, Kind] = field(default_factory=lambda: (Kind(), Kind()))
+
+    def add(self, tile: int, label: np.ndarray, weight: np.ndarray, p: np.ndarray) -> None:
+        """Positions of a tile: label uint8 (n,), weight (n,) above 0, p float32 (n, >= 2)."""
+        for k, kind in enumerate(self.kinds):
+            kind.add(tile, p[:, k], label == k, weight)
+
+    def merge(self, other: "Judged") -> None:
+        for mine, theirs in zip(self.kinds, other.kinds, strict=True):
+            mine.merge(theirs)
+
+    def aps(self, half: int | None = None) -> list[float | None]:
+        """AP of donors and of acceptors; None without any."""
+        return [kind.average_precision(half) for kind in self.kinds]
+
+    def macro_ap(self, half: int | None = None) -> float:
+        """Mean of donor and acceptor AP; a kind without a site is left out."""
+        found = [ap for ap in self.aps(half) if ap is not None]
+        return float(np.mean(found)) if found else float("nan")
+
+    def draws(self, times: np.ndarray) -> np.ndarray:
+        """macro_ap of each bootstrap draw, moved by what coarse bins do to the point estimate."""
+        found = np.array([kind.draws(times) for kind in self.kinds])
+        known = np.isfinite(found)
+        total = np.where(known, found, 0).sum(axis=0)
+        mean = np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(axis=0))
+        return bootstrap.shifted(mean, self.macro_ap())
+
+
+def tiles(regions: list[ShardRegion], piece: int = PIECE) -> list[tuple[ShardRegion, int, int]]:
+    """(region, start, end) of pieces of all regions, flanks included: they have no weight."""
+    return [(r, low, min(low + piece, r.length)) for r in regions for low in range(0, r.length, piece)]
+
+
+def judge(
+    shards: Shards, regions: list[ShardRegion], score: Callable | None, context: int, rank: int = 0, ranks: int = 1
+) -> Judged:
+    """Every position of the regions with weight and a base score.
+
+    score: function of a Shards.read of [low - context, high + context) -> probabilities float32 (high - low, 3); None
+    judges the primary base model. Tiles are dealt out over ranks; merge what each has found.
+    """
+    found = Judged()
+    for i, (region, low, high) in enumerate(tiles(regions)):
+        if i % ranks != rank:
+            continue
+        part = shards.read(region, low - context, high + context)
+        inner = slice(context, context + high - low)
+        label, weight = part["label"][inner], part["weight"][inner]
+        base = part["base"][0][:, inner].T
+        counted = (weight > 0) & np.isfinite(base).all(axis=1)
+        if counted.any():
+            p = base if score is None else score(part)
+            found.add(i, label[counted], weight[counted], p[counted])
+    return found
+
+
+def chance_of_gain(model: Judged, base: Judged, units: int, seed: int) -> float:
+    """Share of paired bootstrap draws of tiles (genes, or parts of long ones) in which the model's macro AP is above the
+    base's; NaN where there are too few tiles to draw from.
+    """
+    if units < bootstrap.MINIMUM_GENES:
+        return float("nan")
+    times = bootstrap.draw_genes(units, DRAWS, seed)
+    return float(np.mean(model.draws(times) - base.draws(times) > 0))

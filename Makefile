@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore docs data clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine docs data clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -178,7 +178,13 @@ docs: $(READY) ## write the generated documents
 	mkdir -p build
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
 
-bench: bench-basescore ## speed of the parts beside their peers on this machine
+bench: bench-basescore bench-meta bench-delta-engine ## speed of the parts beside their peers on this machine
+
+bench-meta: $(READY) weights ## sequence model beside a plain PyTorch loop of the same network, and beside the base scores
+	$(BIN)/python tests/bench_meta.py
+
+bench-delta-engine: $(READY) weights ## variant effects by the cone beside full windows, by the same kernel
+	$(BIN)/python tests/bench_delta_engine.py
 
 bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
 	$(BIN)/python tests/bench_basescore.py --peers $(PEERS)

@@ -91,6 +91,26 @@ def reference(text: str | None, recipe: str | None, tiers: list[dict]) -> tuple[
     return tuple(sorted(set(out)))
 
 
+def rule(given: dict, recipe, labelled_for: str | None, tiers: list[str], settings: dict) -> dict:
+    """Settings of the label rule: those given; with none, the labels that the sites carry, where they are this recipe's.
+
+    given: reference (text), min_support, min_psi, None where not said. labelled_for, tiers, settings: the recipe that the
+    sites were labelled for, the names of their tiers, and the settings of their rule. Kept labels have "given".
+    """
+    given = {k: v for k, v in given.items() if v is not None}
+    if given and recipe.labels != "m3":
+        raise MetaError(
+            f"--{next(iter(given)).replace('_', '-')} is for labels of m3, recipe {recipe.name}; leave it out", USAGE
+        )
+    if not given and labelled_for == recipe.labels:
+        return {"given": True, **settings}
+    if "reference" in given:
+        given["reference"] = reference(
+            given["reference"], recipe.labels, [{"name": n} for n in tiers or ("0", "1", "2")]
+        )
+    return given
+
+
 def regions(texts: tuple[str, ...], bed: str | None, contigs: Contigs) -> list[Region] | None:
     """Regions of --region and --bed together; None where there is neither."""
     found = [parse_region(t, contigs) for t in texts] + (read_bed(bed, contigs) if bed else [])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from libmeta import encode, models
+from libmeta import encode, models, starting_blend
 from libmeta.checkpoint import link as softmax
 from libmeta.encode import SMALLEST
 from libmeta.errors import USAGE, MetaError
@@ -127,8 +127,8 @@ def fit(
     """Train, validate after each epoch, keep the best epoch, and fall back on the base where nothing was gained.
 
     config: of the network (see models.build). dtype: float32, or bfloat16 for the products of training. keeper: keeps and
-    restores the Run (see libmeta.training_state). tell: called with (epoch, batches done, loss) and, at the end of an
-    epoch, with its history entry.
+    restores the Run (see libmeta.training_state). tell: called with (epoch, batches done, loss) and, after
+    validation, with the history.
     """
     torch.manual_seed(seed + workers.rank)
     network = models.build(recipe.kind, config).to(workers.device)
@@ -139,13 +139,37 @@ def fit(
     offset = torch.tensor(np.log(ratio), dtype=torch.float32, device=workers.device)
     batch = max(recipe.batch // workers.count, 1)
     steps = max(recipe.windows // (batch * workers.count), 1)
+    starting_blend.fit(network.blend, shards, seed)
     run = start(network, recipe, steps)
     keeper.restore(run)
     wrapped = workers.wrap(network)
     loss_of = LOSSES[recipe.loss]
     base = judged(shards, regions[1], None, 0, workers)
     floor = base.macro_ap()
-    log.info("validation: base macro AP %.4f; sampling takes sites %.0f times as often", floor, ratio[:2].mean())
+    log.info("validation: base macro AP %.4f; sampling takes sites %.1f times as often", floor, ratio[:2].mean())
+
+    def validate(**told) -> None:
+        """Judge the averaged weights, keep them if they are the best so far, and the state."""
+        found = judged(shards, regions[1], scorer(run.average.module, shards, workers), network.context, workers)
+        entry = {
+            "epoch": run.epoch,
+            "valid_macro_ap": found.macro_ap(),
+            "valid_ap": found.aps(),
+            "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
+            "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
+            "base_macro_ap": floor,
+            **told,
+        }
+        if entry["valid_macro_ap"] > max([floor, *(e["valid_macro_ap"] for e in run.history)]):
+            run.best = {k: v.clone() for k, v in run.average.module.state_dict().items()}
+        run.history.append(entry)
+        keeper.keep(run)
+        tell(run.history)
+
+    if (
+        not run.history and len(shards.base_names) > 1
+    ):  # several base models weighed against each other may be all there is
+        validate(loss=None, windows_per_second=None, seconds=None)
 
     while run.epoch < recipe.epochs and not out_of_patience(run.history, recipe.patience):
         started, losses = time.monotonic(), []
@@ -169,24 +193,9 @@ def fit(
                 f"the loss is no number, epoch {run.epoch + 1}; lower the learning rate or use --dtype float32"
             )
         trained = time.monotonic() - started
-        found = judged(shards, regions[1], scorer(run.average.module, shards, workers), network.context, workers)
         run.epoch += 1
-        entry = {
-            "epoch": run.epoch,
-            "loss": float(np.mean(losses)),
-            "valid_macro_ap": found.macro_ap(),
-            "valid_ap": found.aps(),
-            "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
-            "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
-            "base_macro_ap": floor,
-            "windows_per_second": len(losses) * batch * workers.count / trained,
-            "seconds": time.monotonic() - started,
-        }
-        if entry["valid_macro_ap"] > max([floor, *(e["valid_macro_ap"] for e in run.history)]):
-            run.best = {k: v.clone() for k, v in run.average.module.state_dict().items()}
-        run.history.append(entry)
-        keeper.keep(run)
-        tell(entry)
+        rate = len(losses) * batch * workers.count / trained
+        validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
     return outcome(run, base, true_share)
 
 
@@ -208,7 +217,7 @@ def outcome(run: Run, base: Judged, true_share: np.ndarray) -> Outcome:
             best["valid_macro_ap"] - floor, 100 * best["chance_of_gain"], unbiased,
         )  # fmt: skip
     summary = {
-        "best_epoch": best["epoch"] if gained else 0,
+        "best_epoch": best["epoch"] if gained else None,
         "valid_macro_ap": {"start": floor, "model": best["valid_macro_ap"] if gained else floor},
         "chance_of_gain": best["chance_of_gain"],
         "held_out_gain": unbiased,

@@ -44,26 +44,6 @@ def recipe(name: str | None, index: SiteIndex, where: str):
     return recipes.get(name or f"{index.recipe}-s")
 
 
-def rule(given: dict, recipe, index: SiteIndex) -> dict:
-    """Settings of the label rule: those given; with none, the labels of the sites table where they are this recipe's.
-
-    given: reference (text), min_support, min_psi, None where not said.
-    """
-    from libmeta import label_sources
-
-    given = {k: v for k, v in given.items() if v is not None}
-    if given and recipe.labels != "m3":
-        raise MetaError(
-            f"--{next(iter(given)).replace('_', '-')} is for labels of m3, recipe {recipe.name}; leave it out", USAGE
-        )
-    if not given and index.recipe == recipe.labels:
-        return {"given": True, **index.rule}
-    if "reference" in given:
-        tiers = [{"name": n} for n in index.tiers or ("0", "1", "2")]
-        given["reference"] = label_sources.reference(given["reference"], recipe.labels, tiers)
-    return given
-
-
 class Labeller:
     """The label rule of a recipe on pieces; it also watches that sites stand beside splice dinucleotides.
 

@@ -11,7 +11,7 @@ from libmeta.introns import DONOR, flanking_sites, unpack
 PSI_ACTIVE = 0.1
 
 
-def site_support(junctions: pa.Table, min_support: int = 3) -> pa.Table:
+def site_support(junctions: pa.Table, min_support: int = 3, tissues: tuple[str, ...] = ()) -> pa.Table:
     """Evidence per site from a junctions table (schema `junctions`, sorted): one row per (chrom, pos, strand, site).
 
     Every intron supports the donor and the acceptor that flank it. Columns, by site:
@@ -23,6 +23,8 @@ def site_support(junctions: pa.Table, min_support: int = 3) -> pa.Table:
     breadth);
     psi, psi_max, psi_mean, psi_variance, psi_breadth (tissues with PSI > 0.1), psi_tissues (tissues where PSI was
     measured).
+
+    tissues: those that were measured, where the table is a part (one contig, say) in which some may have no read.
 
     PSI of a site is its usage among the introns that compete with it, as psi3 (donors) and psi5 (acceptors) of
     Pervouchine 2013, pooled over partners: in a tissue, reads of the site / reads of all introns that share a partner
@@ -40,7 +42,7 @@ def site_support(junctions: pa.Table, min_support: int = 3) -> pa.Table:
     reads = introns.at_sites(introns.reads)
     pooled = _usage(introns, introns.reads)
     psi = np.where(pooled[1] >= min_support, pooled[0], np.nan)
-    tissue = _over_tissues(junctions, introns, min_support)
+    tissue = _over_tissues(junctions, introns, min_support, tissues)
     chrom, pos, strand, site = unpack(introns.keys)
     columns = {
         "chrom": pa.array(names, pa.string()).take(pa.array(chrom)),
@@ -123,11 +125,13 @@ def _usage(introns: _Introns, counts: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.divide(own, rivals, out=np.full(len(own), np.nan), where=rivals > 0), rivals
 
 
-def _over_tissues(table: pa.Table, introns: _Introns, min_support: int) -> dict[str, pa.Array]:
+def _over_tissues(
+    table: pa.Table, introns: _Introns, min_support: int, tissues: tuple[str, ...]
+) -> dict[str, pa.Array]:
     """Statistics over tissues, accumulated one tissue at a time."""
     coded = pc.dictionary_encode(pa.chunked_array(table["tissue"]).combine_chunks())
     # names in order, so that the lists of tissues come out sorted
-    names = sorted(coded.dictionary.to_pylist())
+    names = sorted({*coded.dictionary.to_pylist(), *tissues})
     rank = {n: i for i, n in enumerate(names)}
     code = np.array([rank[n] for n in coded.dictionary.to_pylist()], int)[coded.indices.to_numpy()]
     rows = np.argsort(code, kind="stable")

@@ -6,7 +6,7 @@ from libmeta.errors import MetaError
 from libmeta.streams import atomic
 
 
-def draw(history: list[dict], best_epoch: int, title: str, path: Path) -> None:
+def draw(history: list[dict], best_epoch: int | None, title: str, path: Path) -> None:
     """Write a PNG. Raises MetaError where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
@@ -16,11 +16,12 @@ def draw(history: list[dict], best_epoch: int, title: str, path: Path) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [e["epoch"] for e in history]
-    left.plot(epochs, [e["loss"] for e in history], "o-", color="#1b6ca8", markersize=3)
+    trained = [e for e in history if e["epoch"]]
+    left.plot([e["epoch"] for e in trained], [e["loss"] for e in trained], "o-", color="#1b6ca8", markersize=3)
     left.set(xlabel="epoch", ylabel="training loss", title=title)
     right.plot(epochs, [e["valid_macro_ap"] for e in history], "o-", color="#1b6ca8", markersize=3, label="refined")
     right.axhline(history[0]["base_macro_ap"], color="#b0532b", linestyle="--", label="base model")
-    if best_epoch:
+    if best_epoch is not None:
         right.axvline(best_epoch, color="#999999", linewidth=0.8, label=f"saved: epoch {best_epoch}")
     right.set(xlabel="epoch", ylabel="macro AP", title="validation, true prevalence")
     right.legend(frameon=False, fontsize=8)

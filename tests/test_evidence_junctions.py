@@ -27,7 +27,7 @@ def world(tmp_path_factory):
             start, end = int(rng.choice(starts)), int(rng.choice(ends))
             if start < end:
                 key = (chrom, start, end, "+-"[int(rng.integers(2))], start % 2)
-                for tissue in TISSUES:
+                for tissue in TISSUES if chrom == "c1" else TISSUES[:2]:  # no lung read on c2: it counts as 0 there
                     if rng.random() < 0.7:
                         world.rows[tissue][key] = int(rng.integers(1, 40))
     for tissue, rows in world.rows.items():
@@ -111,4 +111,4 @@ def test_columns(world, strand):
         for column in junction.COLUMNS:
             name = column.name.removeprefix("junction_")
             same(found[column.name], [row[name] for row in wanted], f"{chrom} {name}")
-    assert sites > 30
+    assert sites > 20

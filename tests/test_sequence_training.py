@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from toy_shards import SCALING, ToyShards, planted
 
-from libmeta import models, recipes
+from libmeta import encode, models, recipes, starting_blend
 from libmeta import sequence_training as training
 from libmeta.errors import MetaError
 from libmeta.sequence_validation import Judged, chance_of_gain, judge
@@ -121,7 +121,7 @@ def test_where_the_base_is_the_best_there_is_the_model_is_the_base(caplog):
         found = fit(shards, replace(RECIPE, epochs=3, windows=80))
     assert found.is_base
     assert "the model saved is the base model" in caplog.text
-    assert found.summary["best_epoch"] == 0
+    assert found.summary["best_epoch"] is None
     assert found.summary["valid_macro_ap"]["model"] == found.summary["valid_macro_ap"]["start"]
 
 
@@ -300,3 +300,61 @@ def test_parts_without_sites():
         MetaError, match="1 validation regions with 0 donors and 0 acceptors for m1-s, toy; give ms-shard more"
     ):
         fit(shards)
+
+
+# ---- several base models --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_models():
+    """The second base model is the law itself, the first a blurred form of it."""
+    shards = planted(11, sizes=(("train", 3), ("valid", 6), ("test", 2)), length=5000, tracks=0.0, letter=0.0)
+    rng = np.random.default_rng(1)
+    for regions in shards.parts.values():
+        for region in regions:
+            odds = np.log(region["base"] / (1 - region["base"]))
+            blurred = 1 / (1 + np.exp(-odds - rng.normal(0, 2, odds.shape)))
+            region["base"] = np.concatenate([blurred / np.maximum(blurred.sum(1), 1), region["base"]]).astype(
+                np.float32
+            )
+    shards.base_names = ["blurred", "law"]
+    return shards
+
+
+def test_base_models_are_weighed_as_likelihood_says(two_models):
+    from scipy.optimize import minimize
+
+    blend = models.build("meta", training.configure(two_models, RECIPE)).blend
+    starting_blend.fit(blend, two_models, seed=1)
+    parts = two_models.parts["train"]
+    logs = np.concatenate([encode.log_probabilities(r["base"]).reshape(2, 3, -1) for r in parts], axis=2)
+    label, weight = (np.concatenate([r[k] for r in parts]) for k in ("label", "weight"))
+
+    def loss(mixture):
+        logits = np.einsum("kcn,k->cn", logs, mixture)
+        true = np.take_along_axis(logits, label[None].astype(int), 0)[0]
+        return (weight * (np.log(np.exp(logits).sum(0)) - true)).sum()
+
+    best = minimize(loss, [1.0, 0.0]).x
+    assert blend.mixture.detach().numpy() == pytest.approx(best, abs=0.05)
+    assert best[1] > 0.9
+
+
+def test_weighed_base_models_are_the_least_that_comes_out(two_models):
+    """The second model is the best there is: what is saved is not below it, although the first is the primary."""
+    found = fit(two_models, replace(RECIPE, epochs=1, windows=16))
+    assert [e["epoch"] for e in found.history] == [0, 1]
+    assert not found.is_base
+    judged = [r["base"][1] for r in two_models.parts["test"]]
+    law = Judged()
+    for i, (region, p) in enumerate(zip(two_models.parts["test"], judged, strict=True)):
+        counted = region["weight"] > 0
+        law.add(i, region["label"][counted], region["weight"][counted], p.T[counted])
+    assert macro_ap(two_models, network_of(found, two_models)) >= law.macro_ap() - 0.01
+
+
+def test_one_base_model_is_not_weighed():
+    shards = planted(9, sizes=(("train", 1),), length=1000)
+    blend = models.build("meta", training.configure(shards, RECIPE)).blend
+    starting_blend.fit(blend, shards, seed=1)
+    assert blend.mixture is None

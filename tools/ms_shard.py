@@ -47,7 +47,7 @@ def main(dense, labels, recipe, split, train, valid, test, bases, check, output,
 def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
     import time
 
-    from libmeta import dense_stream, shard_labels, streams
+    from libmeta import dense_stream, label_sources, shard_labels, streams
     from libmeta.contigs import Contigs
     from libmeta.shard_writer import BASES, Layout, ShardWriter, pack
 
@@ -55,7 +55,7 @@ def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
     meta = stream.metadata
     index = shard_labels.open_sites(table, Contigs(meta["contigs"], stream.name))
     chosen = shard_labels.recipe(recipe, index, table.name)
-    options = shard_labels.rule(rule, chosen, index)
+    options = label_sources.rule(rule, chosen, index.recipe, index.tiers, index.rule)
     chain = streams.step("ms-shard", arguments(), {"labels": labels, **files}, (stream.provenance, table.provenance))
     layout = Layout(list(meta["contigs"]), meta["base_models"], meta["channels"], chain)
     labeller = shard_labels.Labeller(index, chosen, options)

@@ -98,7 +98,7 @@ def _position(features, recipe, target, split, train, valid, test, output, from_
     from dataclasses import replace
     from pathlib import Path
 
-    from libmeta import checkpoint, recipes, streams
+    from libmeta import checkpoint, label_sources, recipes, streams
     from libmeta import split as splits
     from libmeta import train as training
     from libmeta.device import thread_count
@@ -115,7 +115,8 @@ def _position(features, recipe, target, split, train, valid, test, output, from_
     parts = splits.parse(split, train, valid, test)
     stream = streams.open_table(features).expect("features")
     names = training.choose_columns(stream.schema, chosen)
-    options = _rule(rule, chosen, stream.metadata)
+    told = stream.metadata
+    options = label_sources.rule(rule, chosen, told.get("recipe"), told.get("tiers", []), told.get("rule", {}))
     if output == "-":
         refuse_terminal(output)
     start = "prior" if from_prior or any(c not in stream.schema.names for c in training.BASE_COLUMNS) else "base"
@@ -134,19 +135,6 @@ def _position(features, recipe, target, split, train, valid, test, output, from_
     _save(checkpoint.to_bytes(model), output, chosen.name)
     gain = model.training["valid_macro_ap"]
     log.info("%d rounds; validation macro AP %.4f, start %.4f", model.trees, gain["model"], gain["start"])
-
-
-def _rule(rule: dict, recipe, metadata: dict) -> dict:
-    """Settings of the label rule; labels that came with the sites are kept, with theirs, unless some are given here."""
-    from libmeta import label_sources
-
-    given = {k: v for k, v in rule.items() if v is not None}
-    if not given and metadata.get("recipe") == recipe.labels:
-        return {"given": True, **metadata.get("rule", {})}
-    if "reference" in given:
-        tiers = [{"name": n} for n in metadata.get("tiers") or ("0", "1", "2")]
-        given["reference"] = label_sources.reference(given["reference"], recipe.labels, tiers)
-    return given
 
 
 def _save(raw: bytes, output: str | None, recipe: str) -> None:
@@ -249,7 +237,8 @@ def _save_sequence(shards, recipe, config, found, folder, output, seed):
     except MetaError as error:
         log.warning("%s", error)
     gain = model.training["valid_macro_ap"]
-    log.info("epoch %d of %d; validation macro AP %.4f, base %.4f", found.summary["best_epoch"], len(found.history),
+    best = found.summary["best_epoch"]
+    log.info("%s; validation macro AP %.4f, base %.4f", "the base model" if best is None else f"epoch {best}",
              gain["model"], gain["start"])  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def prepack_available() -> bool:
         torch.backends.mkldnn.is_available()
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
     )
 
 
@@ -79,6 +80,15 @@ class _Layer:
         )
         return image[0, :, 0].T
 
+    def add_to(self, trunk: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """trunk (L - 2 * reach, C) += the convolution of rows (L, C), in place; prepacked, the sum is part of the call."""
+        if not self.prepacked:
+            return trunk.add_(self(rows))
+        onto = torch.ops.mkldnn._convolution_pointwise_.binary
+        steps = ((0, 0), (1, 1), self.dilation, 1)
+        onto(trunk.T[None, :, None], rows.T[None, :, None], self.weight, self.bias, *steps, "add", 1.0, None, [], None)
+        return trunk
+
 
 class _Block:
     """A residual block on rows (L, C) -> (L - 2 * reach, C)."""
@@ -103,7 +113,7 @@ class _Block:
         else:
             active = torch.clamp(trunk, self.low, self.high)
         # In place: the caller hands the trunk over and takes the shorter view back.
-        return trunk[self.reach : len(trunk) - self.reach].add_(self.layer2(self.layer1(active)))
+        return self.layer2.add_to(trunk[self.reach : len(trunk) - self.reach], self.layer1(active))
 
 
 class _Net:

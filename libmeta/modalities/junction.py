@@ -84,7 +84,7 @@ class Reader:
         genome = self.sources.genome
         self._chrom, self._reads, self._psi = chrom, None, None
         if "files" in self.named:
-            support = site_support(load(self.named["files"], genome, only={chrom}))
+            support = site_support(load(self.named["files"], genome, only={chrom}), tissues=tuple(self.named["files"]))
             self._reads = _by_site(support, chrom) if support.num_rows else None
         if "psi" in self.named:
             self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)

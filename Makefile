@@ -48,6 +48,9 @@ TRAIN := chr19:1-35,000,000
 VALID := chr19:36,500,001-44,500,000
 TEST := chr19:46,000,001-58,617,616
 endif
+ifeq ($(TEST),)
+$(error DATA=$(DATA) is not known: piece, chr15 or chr19)
+endif
 CONFIG := --config $(SOURCES)/ms.toml
 SPLIT := --train $(TRAIN) --valid $(VALID) --test $(TEST)
 
@@ -132,7 +135,7 @@ $(D)/m3-s.safetensors: $(D)/m3.shards/manifest.json
 # a window of the window classifier is one position
 $(D)/m1-window.safetensors: QUICK := $(if $(QUICK),--epochs 3 --windows 8192)
 
-$(D)/m1-%.safetensors: $(D)/m1.shards/manifest.json
+$(D)/m1-s.safetensors $(D)/m1-window.safetensors $(D)/m1-seq2seq.safetensors: $(D)/m1-%.safetensors: $(D)/m1.shards/manifest.json
 	$(RUN) $(BIN)/ms-train $(<D) --recipe m1-$* $(QUICK) -o $@
 
 $(D)/%.refined.parquet: $(D)/%.safetensors
@@ -140,11 +143,10 @@ $(D)/%.refined.parquet: $(D)/%.safetensors
 	  --annotation $(SOURCES)/gencode.v34.gtf.gz
 
 define judge_sequence
-$(D)/$(1)-%.metrics.json: $(D)/$(1)-%.refined.parquet $(D)/$(1).sites.parquet
-	$$(RUN) $$(BIN)/ms-eval $$< --labels $(D)/$(1).sites.parquet --region $$(TEST) -o $$@ --html $(D)/$(1)-$$*.html $$(LOCUS)
+$(D)/$(1).metrics.json: $(D)/$(1).refined.parquet $(D)/$(firstword $(subst -, ,$(1))).sites.parquet
+	$$(RUN) $$(BIN)/ms-eval $$< --labels $$(word 2,$$^) --region $$(TEST) -o $$@ --html $(D)/$(1).html $$(LOCUS)
 endef
-$(eval $(call judge_sequence,m1))
-$(eval $(call judge_sequence,m3))
+$(foreach m,m1-s m1-window m1-seq2seq m3-s,$(eval $(call judge_sequence,$(m))))
 
 .SECONDARY: # what lies between stays: a second make goes on from it
 
@@ -162,12 +164,12 @@ demo: m1-p m3-p m1-s ## the whole road on real DNA, with pictures and numbers
 	  echo "page         $(D)/$$m.html"; \
 	  echo "IGV session  $(D)/$$m.igv.xml"; \
 	done
-	@echo; echo "SpliceAI was trained on chromosome 15: these numbers show the road, not what it does on unseen genes."
+	@echo; echo "SpliceAI was trained on this chromosome: these numbers show the road, not what it does on unseen genes."
 
 # ---- tests and upkeep -----------------------------------------------------------------------------------------------
 
 test: $(READY) weights ## all tests
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: $(READY) ## lint, formatting, generated documents
 	$(BIN)/ruff check .

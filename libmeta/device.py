@@ -7,9 +7,11 @@ from libmeta.errors import USAGE, MetaError
 
 
 def thread_count(threads: int | None) -> int:
-    """CPU threads to use: as asked, else all that this process may use."""
+    """CPU threads to use: as asked, else $OMP_NUM_THREADS (which torchrun sets), else all that this process may use."""
     if threads:
         return threads
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(told):
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -44,15 +44,16 @@ def log_probabilities(base: np.ndarray) -> np.ndarray:
     neither = 1 - base.sum(axis=-2, keepdims=True)
     p = np.log(np.clip(np.concatenate([base, neither], axis=-2), SMALLEST, 1))
     p = np.where(np.isnan(p).any(axis=-2, keepdims=True), UNKNOWN, p)
-    return p.reshape(*base.shape[:-3], -1, base.shape[-1])
+    return p.reshape(*base.shape[:-3], 3 * base.shape[-3], base.shape[-1])
 
 
 def logged(channels: np.ndarray, scaling: list[dict]) -> np.ndarray:
-    """log1p of the channels (..., C, L) that want it; values below 0 have no such logarithm and count as 0 there."""
+    """log1p of the channels (..., C, L) that want it; values of -1 and below have none: NaN."""
     wants = np.array([bool(c["log1p"]) for c in scaling], bool)
     out = channels.astype(np.float32, copy=True)
     if wants.any():
-        out[..., wants, :] = np.log1p(np.maximum(out[..., wants, :], 0))
+        values = out[..., wants, :]
+        out[..., wants, :] = np.log1p(np.where(values > -1, values, np.nan))
     return out
 
 

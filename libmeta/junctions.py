@@ -64,18 +64,18 @@ def _placed(raw: Raw, genome: Genome, annotated: np.ndarray | None, only: set[st
         )
     if outside := int((chrom < 0).sum()):
         log.info("%s: %s junctions on contigs that the genome does not have left out", raw.where, f"{outside:,}")
-    keep = chrom >= 0
-    if only is not None:
-        keep &= np.isin(chrom, [contigs.order[n] for n in only])
     raw.chrom = chrom
-    _keep(raw, keep)
+    _keep(raw, chrom >= 0)
     fit, known, strand = _strands(raw, genome, annotated)
     _check_build(raw, fit, known, annotated, contigs.build, min_fit)
     raw.strand = strand
     if lost := int((strand == 0).sum()):
         log.info("%s: %s unstranded junctions left out: their dinucleotides fit neither or both strands", raw.where,
                  f"{lost:,}")  # fmt: skip
-    _keep(raw, strand != 0)
+    keep = strand != 0  # the build is judged by the whole file: chrM alone has no splice dinucleotides
+    if only is not None:
+        keep &= np.isin(raw.chrom, [contigs.order[n] for n in only])
+    _keep(raw, keep)
     return raw
 
 

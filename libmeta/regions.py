@@ -114,7 +114,7 @@ def _bed_line(line: str, contigs: Contigs, where: str) -> Region:
 def _check_order(region: Region, last: Region | None, finished: set, seen: set, where: str) -> None:
     key = (region.chrom, region.start, region.end, region.strand)
     if key in seen:
-        raise MetaError(f"interval {region} stands twice, {where}; run: sort -u -k1,1 -k2,2n -k3,3n")
+        raise MetaError(f"interval {region} stands twice, {where}; run: sort -u -k1,1 -k2,2n -k3,3n -k6,6")
     if last is not None and (region.chrom in finished or (region.chrom == last.chrom and region.start < last.start)):
         raise MetaError(f"not sorted, {where}; run: sort -k1,1 -k2,2n")
     if last is not None and region.chrom != last.chrom:

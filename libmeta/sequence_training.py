@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from libmeta import encode, models, starting_blend
+from libmeta import __version__, encode, models, starting_blend
+from libmeta.bootstrap import MINIMUM_GENES
 from libmeta.checkpoint import link as softmax
 from libmeta.encode import SMALLEST
 from libmeta.errors import USAGE, MetaError
@@ -65,6 +66,15 @@ def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, witho
     the target's own modality.
     """
     manifest = shards.manifest
+    base = [b.strip() for b in base] if base else None
+    if not shards.base_names:
+        raise MetaError(f"no base scores, {shards.folder}; make them with ms-features --dense where ms.toml names some")
+    if base and len(set(base)) < len(base):
+        raise MetaError(f"a base model named twice, --base {','.join(base)}; name each once", USAGE)
+    if recipe.loss == "nnpu" and not recipe.site_share_true:
+        raise MetaError(
+            f"loss nnpu of {recipe.name} needs site_share_true, the share of true sites; add it to the recipe"
+        )
     if manifest["recipe"] != recipe.labels:
         raise MetaError(
             f"labels of {manifest['recipe']}, {shards.folder}, but {recipe.name} needs those of {recipe.labels}; make the "
@@ -118,6 +128,7 @@ def key(shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: 
         "seed": seed,
         "dtype": dtype,
         "workers": workers.count,
+        "version": __version__,
     }
 
 
@@ -130,7 +141,7 @@ def fit(
     restores the Run (see libmeta.training_state). tell: called with (epoch, batches done, loss) and, after
     validation, with the history.
     """
-    torch.manual_seed(seed + workers.rank)
+    torch.manual_seed(seed)
     network = models.build(recipe.kind, config).to(workers.device)
     regions = shards.regions("train"), shards.regions("valid")
     check(shards, recipe)
@@ -142,14 +153,19 @@ def fit(
     starting_blend.fit(network.blend, shards, seed)
     run = start(network, recipe, steps)
     keeper.restore(run)
+    if len(set(workers.gather(run.epoch))) > 1:
+        raise MetaError("the processes do not see the same training state; keep the output on a disk that all share")
     wrapped = workers.wrap(network)
     loss_of = LOSSES[recipe.loss]
     base = judged(shards, regions[1], None, 0, workers)
+    if None in base.aps():
+        raise MetaError(f"no validation site has a base score, {shards.folder}; score those regions, or choose others")
     floor = base.macro_ap()
     log.info("validation: base macro AP %.4f; sampling takes sites %.1f times as often", floor, ratio[:2].mean())
 
     def validate(**told) -> None:
         """Judge the averaged weights, keep them if they are the best so far, and the state."""
+        workers.agree(run.average.module.buffers())
         found = judged(shards, regions[1], scorer(run.average.module, shards, workers), network.context, workers)
         entry = {
             "epoch": run.epoch,
@@ -172,6 +188,7 @@ def fit(
         validate(loss=None, windows_per_second=None, seconds=None)
 
     while run.epoch < recipe.epochs and not out_of_patience(run.history, recipe.patience):
+        torch.manual_seed(int(np.random.SeedSequence((seed, run.epoch, workers.rank)).generate_state(1)[0]))
         started, losses = time.monotonic(), []
         wrapped.train()
         for inputs, label, weight in batches(
@@ -179,19 +196,19 @@ def fit(
         ):
             with torch.autocast(workers.device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits = wrapped(*inputs)
-            loss = loss_of(logits.float() + offset, label, weight, prior=tuple(ratio[:2]))
+            loss = loss_of(logits.float() + offset, label, weight, prior=recipe.site_share_true)
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             run.optimiser.step()
             run.schedule.step()
-            run.average.update_parameters(network)
+            follow(run.average, network)
             losses.append(float(loss.detach()))
+            if not np.isfinite(losses[-1]):
+                raise MetaError(
+                    f"the loss is no number, epoch {run.epoch + 1}; use --dtype float32, or a recipe with a lower learning_rate"
+                )
             tell(run.epoch, len(losses), losses[-1])
-        if not np.isfinite(losses).all():
-            raise MetaError(
-                f"the loss is no number, epoch {run.epoch + 1}; lower the learning rate or use --dtype float32"
-            )
         trained = time.monotonic() - started
         run.epoch += 1
         rate = len(losses) * batch * workers.count / trained
@@ -222,7 +239,7 @@ def outcome(run: Run, base: Judged, true_share: np.ndarray) -> Outcome:
         "chance_of_gain": best["chance_of_gain"],
         "held_out_gain": unbiased,
     }
-    state = run.best if gained else run.average.module.state_dict()
+    state = run.best if gained else {}
     return Outcome(state, not gained, run.history, summary, np.log(np.clip(true_share, SMALLEST, 1)).tolist())
 
 
@@ -241,8 +258,19 @@ def start(network: torch.nn.Module, recipe: SequenceRecipe, steps: int) -> Run:
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     mean = torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=mean)
     return Run(network, average, optimiser, schedule)
+
+
+def follow(average: torch.optim.swa_utils.AveragedModel, network: torch.nn.Module) -> None:
+    """Take the network's weights into the running mean, and what its norms have seen; constants stay as they are."""
+    average.update_parameters(network)
+    kept = average.module.state_dict().keys()
+    for (name, mine), theirs in zip(average.module.named_buffers(), network.buffers(), strict=True):
+        if name in kept and mine.is_floating_point() and average.n_averaged > 1:
+            mine.lerp_(theirs, 1 - AVERAGE)
+        else:
+            mine.copy_(theirs)
 
 
 def out_of_patience(history: list[dict], patience: int) -> bool:
@@ -263,6 +291,10 @@ def check(shards: Shards, recipe: SequenceRecipe) -> None:
                 f"{shards.folder}; give ms-shard more regions, or choose --train and --valid so that each has some"
             )
         log.info("%s: %d regions, %d donors, %d acceptors", word, len(regions), donors, acceptors)
+    if len(tiles(shards.regions("valid"))) < MINIMUM_GENES:
+        log.warning(
+            "fewer than %d validation tiles: no gain can be sure, and the model will be the base", MINIMUM_GENES
+        )
 
 
 def window_sampler(shards: Shards, recipe: SequenceRecipe, seed: int) -> WindowSampler:
@@ -324,7 +356,7 @@ def tensors(
 
 def scorer(network: torch.nn.Module, shards: Shards, workers: Workers):
     """A function of a Shards.read with context -> probabilities float32 (n, 3), by the network as it is now."""
-    folded = Folded(network, device=workers.device)
+    folded = Folded(network, device=workers.device, threads=torch.get_num_threads())
 
     def score(part: dict) -> np.ndarray:
         encoded = encode.encode(part["sequence"], part["base"], part["channels"], shards.channels)

@@ -41,7 +41,12 @@ def recipe(name: str | None, index: SiteIndex, where: str):
             f"no recipe, neither with --recipe nor in {where}; give --recipe m1-s, or label with ms-labels --recipe",
             USAGE,
         )
-    return recipes.get(name or f"{index.recipe}-s")
+    chosen = recipes.get(name or f"{index.recipe}-s")
+    if chosen.target != "class":
+        raise MetaError(
+            f"target {chosen.target} of {chosen.name} has no classes, --recipe; give {chosen.labels}-s", USAGE
+        )
+    return chosen
 
 
 class Labeller:

@@ -127,6 +127,14 @@ class Shards:
             found.append((np.full(len(at), i), at, label[at]))
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
+    def spans(self, part: str) -> list[list]:
+        """[contig, start, end] from the first to the last base of a part on each contig, flanks included."""
+        found: dict[str, list] = {}
+        for region in self.regions(part):
+            low, high = found.get(region.chrom, (region.start, region.end))
+            found[region.chrom] = [min(low, region.start), max(high, region.end)]
+        return [[chrom, *ends] for chrom, ends in found.items()]
+
     def check(self) -> int:
         """Compare every file with its checksum in the manifest; bases in them. Raises MetaError for the first that differs."""
         for entry in self.manifest["files"]:

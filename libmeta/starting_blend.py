@@ -16,11 +16,13 @@ SHARE = 20  # of the other bases one in so many is taken, with that weight
 
 
 def fit(blend: Blend, shards: Shards, seed: int, steps: int = 60) -> None:
-    """Set the mixture of a blend (its weights and temperatures) to the maximum likelihood on the training regions."""
+    """Set the mixture of a blend to the maximum likelihood on the training regions."""
     if blend.mixture is None:
         return
     base, label, weight = _rows(shards, np.random.default_rng(seed))
-    mixture = blend.mixture.detach().clone().requires_grad_(True)
+    if not weight.sum():
+        return
+    mixture = blend.mixture.detach().cpu().clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS([mixture], max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
@@ -46,6 +48,6 @@ def _rows(shards: Shards, rng: np.random.Generator) -> tuple[torch.Tensor, torch
         drawn = ~telling & (rng.random(len(label)) < 1 / SHARE)
         weight[drawn] *= SHARE
         rows = np.flatnonzero(known & (telling | drawn))
-        logs = encode.log_probabilities(p[..., rows]).reshape(len(p), 3, -1)
+        logs = encode.log_probabilities(p[..., rows]).reshape(len(p), 3, len(rows))
         parts.append((logs.transpose(2, 0, 1), label[rows].astype(np.int64), weight[rows].astype(np.float32)))
     return tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 from libmeta.streams import atomic
@@ -27,7 +28,9 @@ class TrainingLog:
             return
         (history,) = found
         with atomic(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(e, sort_keys=True) + "\n" for e in history), encoding="utf-8")
+            temporary.write_text(
+                "".join(json.dumps(_plain(e), sort_keys=True) + "\n" for e in history), encoding="utf-8"
+            )
         entry = history[-1]
         trained = "base models weighed"
         if entry["epoch"]:
@@ -37,3 +40,12 @@ class TrainingLog:
             "epoch %d: %s; validation macro AP %.4f (base %.4f; above it in %.0f %% of draws)",
             entry["epoch"], trained, entry["valid_macro_ap"], entry["base_macro_ap"], 100 * entry["chance_of_gain"],
         )  # fmt: skip
+
+
+def _plain(value):
+    """NaN as null: JSON has none."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

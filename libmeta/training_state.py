@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 
 from libmeta.errors import MetaError
@@ -32,15 +31,12 @@ class Keeper:
             "network": run.network.state_dict(),
             "average": run.average.state_dict(),
             "best": run.best or {},
-            "random": {"torch": torch.get_rng_state()},
             "optimiser": {
                 f"{i}.{name}": value
                 for i, entry in run.optimiser.state_dict()["state"].items()
                 for name, value in entry.items()
             },
         }
-        if torch.cuda.is_available():
-            parts["random"]["cuda"] = torch.cuda.get_rng_state()
         tensors = {f"{part}/{k}": v.detach().cpu().contiguous() for part, d in parts.items() for k, v in d.items()}
         told = {"key": self.key, "epoch": str(run.epoch), "history": json.dumps(run.history),
                 "steps": str(run.schedule.last_epoch)}  # fmt: skip
@@ -80,9 +76,6 @@ class Keeper:
         ):
             group["lr"] = start * rate(run.schedule.last_epoch)
         run.optimiser.load_state_dict(optimiser)
-        torch.set_rng_state(parts["random"]["torch"])
-        if "cuda" in parts["random"]:
-            torch.cuda.set_rng_state(parts["random"]["cuda"])
         log.info("going on after epoch %d, %s", run.epoch, self.path)
 
     def remove(self) -> None:

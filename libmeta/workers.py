@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from libmeta.device import pick
+from libmeta.errors import USAGE, MetaError
 
 
 @dataclass
@@ -22,11 +23,17 @@ class Workers:
         """device: as --device; several processes on "auto" or "cuda" take one GPU each."""
         rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         chosen = pick(device)
+        if count > 1 and chosen not in ("cpu", "cuda"):
+            raise MetaError(f"device {device} for {count} processes, --device; give cpu or cuda", USAGE)
         if count > 1 and chosen == "cuda":
             chosen = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         return cls(rank, count, chosen)
 
     def __enter__(self):
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.set_device(self.device)
         if self.count > 1:
             from torch import distributed
 
@@ -52,6 +59,17 @@ class Workers:
         found = [None] * self.count
         distributed.all_gather_object(found, value)
         return found
+
+    def agree(self, tensors) -> None:
+        """Put the mean over the processes in place of each floating-point tensor."""
+        if self.count == 1:
+            return
+        from torch import distributed
+
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                distributed.all_reduce(tensor)
+                tensor /= self.count
 
     def wrap(self, network):
         """The network with gradients averaged over the processes."""

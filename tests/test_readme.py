@@ -77,6 +77,22 @@ def test_makefile_help_lists_the_targets():
         assert re.search(rf"^{target}\s", done.stdout, re.M), target
 
 
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        ("m1-p", ["ms-train build/demo/features.parquet --recipe m1-p", "ms-predict -m build/demo/m1-p.ubj"]),
+        ("m3-s", ["ms-shard - --labels build/demo/m3.sites.parquet", "ms-train build/demo/m3.shards --recipe m3-s"]),
+        ("m1-window", ["ms-train build/demo/m1.shards --recipe m1-window", "--html build/demo/m1-window.html"]),
+        ("m1-s DATA=chr15", ["ms-train build/chr15/m1.shards --recipe m1-s", "--test chr15:82,000,001-101,991,189"]),
+    ],
+)
+def test_makefile_takes_the_road_of_each_model(target, lines):
+    """Patterns of several roads could meet in one target: the wrong one would win silently."""
+    done = subprocess.run(["make", "-nB", "-C", str(ROOT), *target.split()], capture_output=True, text=True, check=True)
+    for line in lines:
+        assert line in done.stdout, (target, line)
+
+
 def test_schema_readme_is_generated():
     assert (ROOT / "schemas" / "README.md").read_text() == schema.readme()
 

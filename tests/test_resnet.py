@@ -62,7 +62,7 @@ def test_bfloat16_is_near(family):
 def test_without_the_private_operators(monkeypatch):
     nets = [random_net(200, **family) for family in (SPLICEAI,)]
     codes = random_codes(400, 200)
-    monkeypatch.setattr(channels_last, "prepack_available", lambda: False)
+    monkeypatch.setattr(channels_last, "prepack_available", lambda dtype: False)
     assert far(engines.build(nets, "torch").score(codes), exact(nets, codes)) < FLOAT32
     leaky = [random_net(200, **OPENSPLICEAI)]
     assert far(engines.build(leaky, "torch").score(codes), exact(leaky, codes)) < FLOAT32

@@ -72,7 +72,7 @@ def test_killed_and_started_again_gives_the_same_weights(shards, run, tmp_path):
 
 
 def test_two_processes_agree_with_one(shards, run, tmp_path):
-    """The same windows, gradients averaged: the same validation but for rounding and the norms' batches."""
+    """The same windows, gradients averaged: the same validation but for what each process takes a mean over."""
     run("ms-train", shards, *QUICK, "-o", "one.safetensors")
     torchrun = Path(sys.executable).with_name("torchrun")
     command = [

@@ -154,7 +154,8 @@ def _no_base_scores(model, toml):
 
     name = model.base_models[0]["name"]
     return MetaError(
-        f"no base score of {name} at any base of the regions, {toml.name}; score them with ms-basescore first",
+        f"no base score of {name} at any base of the regions, {toml.name}; "
+        "score them with ms-basescore first (runs of N have none)",
         NOTHING_TO_SCORE,
     )
 

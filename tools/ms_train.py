@@ -31,7 +31,7 @@ log = logging.getLogger("libmeta")
     "goes on when the command is given again; under torchrun it uses several processes or GPUs."
 )
 @argument("features", metavar="FEATURES|SHARDS", default="-")
-@option("--recipe", metavar="NAME", help="m1-p, m3-p, m3-p-psi; for shards m1-s, m3-s, m1-window, m1-seq2seq.")
+@option("--recipe", metavar="NAME", help="m1-p, m3-p, m3-p-psi; for shards m1-s, m2-s, m3-s, m1-window, m1-seq2seq.")
 @option(
     "--target",
     metavar="NAME",
@@ -51,7 +51,7 @@ log = logging.getLogger("libmeta")
 @option("--min-psi", type=FloatRange(0, 1), help="m3: PSI that supports a site [default: 0.05].")
 @option("--from-prior", is_flag=True, help="Start from the class frequencies instead of the base model.")
 @option("--rounds", type=IntRange(1), help="At most so many trees per class [default: the recipe's].")
-@option("--profile", default="lightweight", show_default=True, help="Shards: lightweight (a laptop) or full.")
+@option("--profile", metavar="NAME", help="Shards: lightweight (a laptop) or full [default: lightweight].")
 @option("--epochs", type=IntRange(1), help="Shards: at most so many epochs [default: the profile's].")
 @option("--windows", type=IntRange(1), help="Shards: windows in one epoch [default: the profile's].")
 @option("--base", metavar="A,B", help="Shards: base models to start from, the primary first [default: all there].")
@@ -83,13 +83,13 @@ _OF_FEATURES = (
     "from_prior",
     "rounds",
 )
-_OF_SHARDS = ("epochs", "windows", "base", "without", "fresh")
+_OF_SHARDS = ("profile", "epochs", "windows", "base", "without", "fresh")
 
 
 def _refuse(options: dict, names: tuple[str, ...], where: str) -> None:
     from libmeta.errors import USAGE, MetaError
 
-    if given := [n for n in names if options[n]]:
+    if given := [n for n in names if options[n] not in (None, (), False)]:
         raise MetaError(f"--{given[0].replace('_', '-')} does not go with {where}; see ms-train --help", USAGE)
 
 
@@ -165,14 +165,15 @@ def _sequence(
 
     _refuse(others, _OF_FEATURES, "shards: they hold labels and split already")
     if not recipe:
-        raise MetaError("no recipe, --recipe; name m1-s, m3-s, m1-window or m1-seq2seq", USAGE)
+        raise MetaError("no recipe, --recipe; name m1-s, m2-s, m3-s, m1-window or m1-seq2seq", USAGE)
     chosen = recipes.get(recipe)
     if not isinstance(chosen, recipes.SequenceRecipe):
         raise MetaError(f"{recipe} is trained on features, not on shards; pipe ms-features into ms-train", USAGE)
     if output == "-":
         raise MetaError("a sequence model has a log and a picture beside it, -o -; name a file", USAGE)
     output = output or f"{recipe}.safetensors"
-    chosen = chosen.profile(profile)
+    _check_output(output)
+    chosen = chosen.profile(profile or "lightweight")
     chosen = replace(chosen, epochs=epochs or chosen.epochs, windows=windows or chosen.windows)
     set_torch_threads(threads)
     shards = Shards(folder)
@@ -185,6 +186,7 @@ def _sequence(
         keeper = Keeper(_beside(output, ".state"), key, workers.first)
         if fresh:
             keeper.remove()
+            workers.gather(None)
         with progress(chosen.epochs * max(chosen.windows // chosen.batch, 1), "batches", "training") as bar:
             talk = TrainingLog(_beside(output, ".log.jsonl") if workers.first else None, bar)
             found = sequence_training.fit(shards, chosen, config, seed, dtype, workers, keeper, talk)
@@ -196,7 +198,19 @@ def _sequence(
 def _beside(output: str, ending: str):
     from pathlib import Path
 
-    return Path(output).with_suffix("").with_name(Path(output).with_suffix("").name + ending)
+    return Path(output.removesuffix(".safetensors") + ending)
+
+
+def _check_output(output: str) -> None:
+    """Before hours of training, not after them."""
+    from pathlib import Path
+
+    from libmeta.errors import USAGE, MetaError
+
+    if output.endswith((".state", ".log.jsonl", ".png", ".ubj")):
+        raise MetaError(f"{output} is no name for a sequence model, -o; end it in .safetensors", USAGE)
+    if Path(output).is_dir() or not Path(output).absolute().parent.is_dir():
+        raise MetaError(f"not a file in a folder that is there, {output}; make the folder first")
 
 
 def _save_sequence(shards, recipe, config, found, folder, output, seed):
@@ -218,7 +232,7 @@ def _save_sequence(shards, recipe, config, found, folder, output, seed):
         modalities=encode.modalities(shards.channels),
         is_base=found.is_base,
         prior=found.prior,
-        split=manifest["split"],
+        split={**manifest["split"], "seen": {part: shards.spans(part) for part in ("train", "valid")}},
         training={
             "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
             "seed": seed,

@@ -30,7 +30,7 @@ class ChannelsLastEngine(Engine):
     def __init__(self, nets: list[ResNetWeights], device: str = "cpu", dtype: str = "float32"):
         super().__init__(nets)
         self.device = device
-        prepacked = torch.device(device).type == "cpu" and prepack_available()
+        prepacked = torch.device(device).type == "cpu" and prepack_available(dtype)
         self.nets = [_Net(fold(net), device, getattr(torch, dtype), prepacked) for net in nets]
 
     @torch.inference_mode()
@@ -38,12 +38,13 @@ class ChannelsLastEngine(Engine):
         return self.nets[model](torch.from_numpy(codes).to(self.device)).cpu().numpy()
 
 
-def prepack_available() -> bool:
-    """True if this torch has the oneDNN operators (private to torch, so they may go) that take prepacked
-    weights.
+def prepack_available(dtype: str = "float32") -> bool:
+    """True if this torch has the oneDNN operators (private to torch, so they may go) that take prepacked weights, and
+    they take this dtype: bfloat16 wants AVX-512.
     """
     return (
-        torch.backends.mkldnn.is_available()
+        (dtype == "float32" or torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
+        and torch.backends.mkldnn.is_available()
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")

@@ -11,8 +11,8 @@ class Blend(nn.Module):
 
     With z' = z + ln p_base this is (a z' + (1 - a) ln p_base) / T of science.md section 3; a network whose z starts at 0
     therefore starts at the base model. ln p_base of several base models is a weighted sum of theirs, all weight on
-    the first (the primary) at the start; where a model's score is unknown its three values are equal and the softmax
-    does not see them. base_models 0: logits = z / T.
+    the first (the primary) until libmeta.starting_blend has weighed them; where one's score is unknown the primary
+    stands in for it. base_models 0: logits = z / T.
     """
 
     def __init__(self, base_models: int):
@@ -34,4 +34,7 @@ class Blend(nn.Module):
     def _primary(self, base: torch.Tensor) -> torch.Tensor:
         if self.mixture is None:
             return base
-        return torch.einsum("bkcw,k->bcw", base.unflatten(1, (-1, 3)), self.mixture)
+        base = base.unflatten(1, (-1, 3))
+        # The encoding of an unknown score is uniform; the primary model then speaks for that one too.
+        unknown = (base == base[:, :, :1]).all(2, keepdim=True)
+        return torch.einsum("bkcw,k->bcw", torch.where(unknown, base[:, :1], base), self.mixture)

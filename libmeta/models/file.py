@@ -74,11 +74,11 @@ class SequenceModel:
 
     def _checked(self, path: str | Path) -> "SequenceModel":
         counts = {"channels": (len(self.channels),), "masks": (0, len(self.modalities))}
+        counts["base_models"] = (len(self.base_models),)
         for name, allowed in counts.items():
-            if self.config.get(name, 0) not in allowed:
-                raise MetaError(
-                    f"{self.config.get(name)} {name} in the network, {allowed[-1]} in the file, {path}; train it again"
-                )
+            there = self.config.get(name, 1 if name == "base_models" else 0)
+            if there not in allowed:
+                raise MetaError(f"{there} {name} in the network, {allowed[-1]} in the file, {path}; train it again")
         try:
             self.network()
         except MetaError as error:

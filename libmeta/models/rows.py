@@ -22,11 +22,8 @@ def unfit(name: str, hidden: int, kernel: int, device: str, dtype: str) -> str |
         if hidden != fft.CHANNELS or 2 * kernel > max(fft.POINTS) or dtype != "float32" or not cpu:
             return f"the fft engine runs {fft.CHANNELS} channels in float32 on the CPU, not this network; use auto"
         return fft.missing()
-    if name == "onednn":
-        # without AVX-512, oneDNN takes no prepacked bfloat16 weights
-        wide = dtype == "float32" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        if not (cpu and wide and prepack_available()):
-            return f"oneDNN has no {dtype} here on {device}; use auto"
+    if name == "onednn" and not (cpu and prepack_available(dtype)):
+        return f"oneDNN has no {dtype} here on {device}; use auto"
     return None
 
 

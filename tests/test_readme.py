@@ -47,13 +47,14 @@ def bash(line, folder, **env):
 
 
 def test_every_command_runs(clone):
-    pipes, steps = blocks("bash")
+    pipes, steps, sequence = blocks("bash")
     # random weights score slowly on the whole piece: the genes of one stretch do for this test
-    script = steps.replace("ms-labels --config", "ms-labels --region chr15:48,120,000-48,970,000 --config").replace(
+    script = (steps + sequence).replace("ms-labels --config", "ms-labels --region chr15:48,120,000-48,970,000 --config").replace(
         "50,150,001-50,500,000", "48,120,000-48,320,000"
     ).replace("48,000,001-48,690,000", "48,320,001-48,660,000")  # fmt: skip
     bash(script, clone)
-    for name in ("sites.parquet", "features.parquet", "m3-p.ubj", "scores.parquet", "metrics.json", "metrics.html"):
+    for name in ("sites.parquet", "features.parquet", "m3-p.ubj", "scores.parquet", "metrics.json", "metrics.html",
+                 "m1-s.safetensors", "m1-s.png", "refined.parquet", "m1-s.html"):  # fmt: skip
         assert (clone / name).stat().st_size > 1000, name
     assert "<svg" in (clone / "metrics.html").read_text()
     config = (clone / "tests/data/ms.toml").read_text()

@@ -75,7 +75,7 @@ def with_channels(shards, change):
 @pytest.fixture(scope="module")
 def planted_run():
     torch.set_num_threads(1)
-    shards = planted(1, sizes=(("train", 9), ("valid", 6), ("test", 3)))
+    shards = planted(1, sizes=(("train", 16), ("valid", 6), ("test", 3)))
     return shards, fit(shards)
 
 
@@ -202,7 +202,7 @@ def test_seed_decides_everything():
 
 
 def test_validation_is_average_precision_at_true_prevalence():
-    shards = planted(6, sizes=(("train", 1), ("valid", 3), ("test", 1)), length=5000)
+    shards = planted(6, sizes=(("train", 1), ("valid", 8), ("test", 1)), length=3000)
     judged = judge(shards, shards.regions("valid"), None, 0)
     regions = shards.parts["valid"]
     label, weight = (np.concatenate([r[k] for r in regions]) for k in ("label", "weight"))

@@ -43,7 +43,7 @@ def test_model_log_and_picture(shards, run):
     assert model.training["labels"]["recipe"] == "m1"
     assert [step["tool"] for step in model.provenance][-1] == "ms-train"
     log = [json.loads(line) for line in Path("m.log.jsonl").read_text().splitlines()]
-    assert [e["epoch"] for e in log] == [1, 2]
+    assert [e["epoch"] for e in log] == [0, 1, 2]
     assert all(f"epoch {i}:".encode() in done.stderr for i in (1, 2))
     assert Path("m.png").read_bytes()[:4] == b"\x89PNG"
     assert not Path("m.state").exists()
@@ -91,7 +91,7 @@ def test_two_processes_agree_with_one(shards, run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     one, two = ([json.loads(x) for x in Path(f"{n}.log.jsonl").read_text().splitlines()] for n in ("one", "two"))
-    assert len(two) == len(one) == 2  # only the first process writes
+    assert len(two) == len(one) == 3  # the base models weighed, and two epochs; only the first process writes
     assert one[0]["base_macro_ap"] == pytest.approx(two[0]["base_macro_ap"], abs=1e-9)
     assert one[-1]["valid_macro_ap"] == pytest.approx(two[-1]["valid_macro_ap"], abs=0.02)
     assert one[-1]["loss"] == pytest.approx(two[-1]["loss"], rel=0.1)

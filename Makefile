@@ -172,13 +172,16 @@ test: $(READY) weights ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: $(READY) ## lint, formatting, generated documents
+	mkdir -p build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m libmeta.schema --readme | diff -u schemas/README.md -
+	cp README.md build/README.md && $(BIN)/python -m libmeta.recipes build/README.md && diff -u README.md build/README.md
 
 docs: $(READY) ## write the generated documents
 	mkdir -p build
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
+	$(BIN)/python -m libmeta.recipes README.md
 
 bench: bench-basescore bench-meta bench-delta-engine ## speed of the parts beside their peers on this machine
 

@@ -18,7 +18,6 @@ from libmeta.spool import Pieces, Spool, with_prior
 
 log = logging.getLogger("libmeta")
 BASE_COLUMNS = ("base_scores.donor_score", "base_scores.acceptor_score")
-SUSPICIOUS_AP = 0.99
 SURE_GAIN = 0.75  # share of bootstrap draws over validation rows in which the trees must be above the base
 KNOWN = 4  # validation rows of annotated sites: only looked at where there is no novel one
 
@@ -172,24 +171,6 @@ def _kinds(spool: Spool) -> list[int]:
     for _, y, _, _ in spool.pieces():
         for k in (0, 1):
             found[k] += int((y[:, 0] == k).sum() if y.shape[1] == 1 else (y[:, k] > 0).sum())
-    return found
-
-
-def warn_of_disguises(spool: Spool, names: list[str]) -> list[str]:
-    """Features outside the base scores that alone reach AP > 0.99 on validation rows: likely the label in disguise."""
-    target, weight = spool.targets()
-    found = []
-    for i, name in enumerate(names):
-        if name.startswith("base_scores."):
-            continue
-        value = np.nan_to_num(spool.column(i), nan=-np.inf)
-        rank = np.unique(value, return_inverse=True)[1] / max(len(value), 1)
-        top = max(
-            (ap for r in (rank, 1 - rank) for ap in site_aps(target, weight, np.column_stack([r, r]))), default=0.0
-        )
-        if top > SUSPICIOUS_AP:
-            log.warning("feature %s alone reaches AP %.4f: is it the label in disguise?", name, top)
-            found.append(name)
     return found
 
 

@@ -41,6 +41,7 @@ def test_model_log_and_picture(shards, run):
     assert model.modalities == ["conservation"]
     assert model.split["train"] == [["c1", 0, 2500]]
     assert model.training["labels"]["recipe"] == "m1"
+    assert model.training["suspicious_channels"] == []
     assert [step["tool"] for step in model.provenance][-1] == "ms-train"
     log = [json.loads(line) for line in Path("m.log.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in log] == [0, 1, 2]

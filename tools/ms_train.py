@@ -98,7 +98,7 @@ def _position(features, recipe, target, split, train, valid, test, output, from_
     from dataclasses import replace
     from pathlib import Path
 
-    from libmeta import checkpoint, label_sources, recipes, streams
+    from libmeta import checkpoint, disguise, label_sources, recipes, streams
     from libmeta import split as splits
     from libmeta import train as training
     from libmeta.device import thread_count
@@ -124,7 +124,7 @@ def _position(features, recipe, target, split, train, valid, test, output, from_
         with progress(None, "rows", "reading") as bar:
             spools = training.fill(stream, chosen, parts, names, options, start, Path(folder), bar)
         training.check_parts(spools, chosen)
-        suspicious = training.warn_of_disguises(spools[splits.VALID], names)
+        suspicious = disguise.warn_of_features(spools[splits.VALID], names)
         with progress(chosen.rounds, "trees", "boosting") as bar:
             model = training.fit(spools, chosen, names, start, seed, thread_count(threads), lambda: bar.update(1))
     model.base_models, model.split = stream.metadata.get("base_models", []), parts.describe()
@@ -155,7 +155,7 @@ def _sequence(
 ):
     from dataclasses import replace
 
-    from libmeta import recipes, sequence_training
+    from libmeta import disguise, recipes, sequence_training
     from libmeta.device import set_torch_threads
     from libmeta.errors import USAGE, MetaError
     from libmeta.shards import Shards
@@ -188,10 +188,11 @@ def _sequence(
             keeper.remove()
             workers.gather(None)
         with progress(chosen.epochs * max(chosen.windows // chosen.batch, 1), "batches", "training") as bar:
+            suspicious = disguise.warn_of_channels(shards) if workers.first else []
             talk = TrainingLog(_beside(output, ".log.jsonl") if workers.first else None, bar)
             found = sequence_training.fit(shards, chosen, config, seed, dtype, workers, keeper, talk)
         if workers.first:
-            _save_sequence(shards, chosen, config, found, folder, output, seed)
+            _save_sequence(shards, chosen, config, found, suspicious, folder, output, seed)
             keeper.remove()
 
 
@@ -213,7 +214,7 @@ def _check_output(output: str) -> None:
         raise MetaError(f"not a file in a folder that is there, {output}; make the folder first")
 
 
-def _save_sequence(shards, recipe, config, found, folder, output, seed):
+def _save_sequence(shards, recipe, config, found, suspicious, folder, output, seed):
     from pathlib import Path
 
     from libmeta import encode, streams, training_figure
@@ -238,6 +239,7 @@ def _save_sequence(shards, recipe, config, found, folder, output, seed):
             "seed": seed,
             "labels": {"recipe": manifest["recipe"], "rule": manifest["rule"]},
             "counts": manifest["counts"],
+            "suspicious_channels": suspicious,
             **found.summary,
         },
         provenance=streams.step(

@@ -92,7 +92,7 @@ class SequenceRecipe:
 @cache
 def names() -> tuple[str, ...]:
     """Names as typed: m1-p, m3-p, ..."""
-    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"))
 
 
 def get(name: str) -> PositionRecipe | SequenceRecipe:

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine docs data clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -206,6 +206,31 @@ build/data/%/.made: | $(READY)
 	mkdir -p build/data/packages
 	$(BIN)/python tests/data/make.py build/data/packages build/data/$* $*
 	touch $@
+
+# public data of the whole genome, by group: sizes are shown first, what was stopped goes on, what is there stays
+HG38 := build/data/hg38
+PUBLIC := genome annotation conservation epigenetic chrom_access rbp_eclip junction
+FETCH := $(BIN)/python -m libmeta.fetch --folder $(HG38)
+
+data-hg38: $(addprefix data-hg38-,$(PUBLIC)) ## whole genome from UCSC, GENCODE, ENCODE and GTEx into build/data/hg38, with an ms.toml; data-hg38-genome, ... a group alone
+
+data-hg38-sizes: | $(READY) ## what data-hg38 would fetch: files, sizes, sources, and the total
+	@$(FETCH) --dry-run
+
+.PHONY: $(addprefix data-hg38-,$(PUBLIC))
+$(addprefix data-hg38-,$(PUBLIC)): data-hg38-%: $(HG38)/%.ready
+	$(FETCH) --config
+
+$(HG38)/%.ready: libmeta/public_data.toml | $(READY)
+	mkdir -p $(@D)
+	$(FETCH) $*
+	$(UNPACK)
+	touch $@
+
+$(HG38)/genome.ready: UNPACK = gzip -dc $(@D)/hg38.fa.gz > $(@D)/hg38.fa.part && mv $(@D)/hg38.fa.part $(@D)/hg38.fa
+# 17,382 samples become some fifty tissues
+$(HG38)/junction.ready: UNPACK = $(RUN) $(BIN)/python -m libmeta.gct_tissues $(@D)/GTEx_Analysis_2017-06-05_v8_STARv2.5.3a_junctions.gct.gz \
+	  $(@D)/GTEx_Analysis_v8_Annotations_SampleAttributesDS.txt $(@D)/gtex
 
 clean: ## remove build/
 	rm -rf build

@@ -219,34 +219,13 @@ def _read_tsv(rows: _Rows, lines) -> None:
 
 def _read_gct(handle, where: str) -> Raw:
     """#1.2, "rows columns", then Name (chr1_12058_12178, 1-based inclusive), Description and a column per sample."""
-    handle.readline()
-    promised = handle.readline().split()
-    header = handle.readline().decode("utf-8", "replace").rstrip("\r\n").split("\t")
-    if len(header) < 3 or header[0].lower() not in ("name", "id"):
-        raise MetaError(f"no Name, Description and samples, {where} line 3; give a GCT 1.2 of junctions")
-    samples = header[2:]
-    types = dict.fromkeys([f"s{i}" for i in range(len(samples))], pa.float64())
-    options = csv.ReadOptions(column_names=["name", "description", *types], block_size=1 << 24)
-    convert = csv.ConvertOptions(column_types={"name": pa.string(), "description": pa.string(), **types})
-    names, entries, seen = [], [], 0
-    if not handle.peek(1)[:1]:
-        raise MetaError(f"no rows, {where}; download it again", CUT_SHORT)
-    try:
-        with csv.open_csv(handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert) as batches:
-            for batch in batches:
-                names += batch.column(0).to_pylist()
-                counts = np.column_stack([np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]])
-                row, sample = np.nonzero(counts > 0)
-                entries.append((row + seen, sample, counts[row, sample].astype(np.int64)))
-                seen += len(counts)
-    except pa.ArrowInvalid as error:
-        raise MetaError(f"malformed GCT ({error}), {where} after line 3; mend the line or download it again") from error
-    if promised[:1] and promised[0].isdigit() and int(promised[0]) != seen:
-        raise MetaError(
-            f"{seen:,} rows where line 2 promises {int(promised[0]):,}, {where}; download it again, or mend line 2",
-            CUT_SHORT,
-        )
-    place = [_gct_place(n, i, where) for i, n in enumerate(names, 4)]
+    samples, batches = _gct_batches(handle, where)
+    names, entries = [], []
+    for some, counts in batches:
+        row, sample = np.nonzero(counts > 0)
+        entries.append((row + len(names), sample, counts[row, sample].astype(np.int64)))
+        names += some
+    place = [gct_place(n, i, where) for i, n in enumerate(names, 4)]
     contigs = list(dict.fromkeys(p[0] for p in place))
     index = {n: i for i, n in enumerate(contigs)}
     intron, sample, reads = (
@@ -257,7 +236,62 @@ def _read_gct(handle, where: str) -> Raw:
                samples, intron, sample, reads, untold, untold, untold)  # fmt: skip
 
 
-def _gct_place(name: str, number: int, where: str) -> tuple[str, int, int, int]:
+def gct_batches(path: str | Path) -> tuple[list[str], Iterator[tuple[list[str], np.ndarray]]]:
+    """(samples, batches of (names, rounded counts float64 (n, samples))) of a GCT file, plain or gzip.
+
+    Raises MetaError for what is not one, and where it has other rows than its second line promises.
+    """
+    with reading(path) as handle:
+        samples = _gct_head(handle, str(path))[0]
+
+    def batches():
+        with reading(path) as handle:
+            yield from _gct_batches(handle, str(path))[1]
+
+    return samples, batches()
+
+
+def _gct_head(handle, where: str) -> tuple[list[str], list[bytes]]:
+    """(samples, what the second line promises)."""
+    handle.readline()
+    promised = handle.readline().split()
+    header = handle.readline().decode("utf-8", "replace").rstrip("\r\n").split("\t")
+    if len(header) < 3 or header[0].lower() not in ("name", "id"):
+        raise MetaError(f"no Name, Description and samples, {where} line 3; give a GCT 1.2 of junctions")
+    return header[2:], promised
+
+
+def _gct_batches(handle, where: str) -> tuple[list[str], Iterator[tuple[list[str], np.ndarray]]]:
+    samples, promised = _gct_head(handle, where)
+    types = dict.fromkeys([f"s{i}" for i in range(len(samples))], pa.float64())
+    options = csv.ReadOptions(column_names=["name", "description", *types], block_size=1 << 24)
+    convert = csv.ConvertOptions(column_types={"name": pa.string(), "description": pa.string(), **types})
+
+    def batches():
+        seen = 0
+        if not handle.peek(1)[:1]:
+            raise MetaError(f"no rows, {where}; download it again", CUT_SHORT)
+        try:
+            with csv.open_csv(handle, options, csv.ParseOptions(delimiter="\t", quote_char=False), convert) as found:
+                for batch in found:
+                    counts = np.column_stack([np.rint(np.nan_to_num(c.to_numpy(False))) for c in batch.columns[2:]])
+                    seen += len(counts)
+                    yield batch.column(0).to_pylist(), counts
+        except pa.ArrowInvalid as error:
+            raise MetaError(
+                f"malformed GCT ({error}), {where} after line 3; mend the line or download it again"
+            ) from error
+        if promised[:1] and promised[0].isdigit() and int(promised[0]) != seen:
+            raise MetaError(
+                f"{seen:,} rows where line 2 promises {int(promised[0]):,}, {where}; download it again, or mend line 2",
+                CUT_SHORT,
+            )
+
+    return samples, batches()
+
+
+def gct_place(name: str, number: int, where: str) -> tuple[str, int, int, int]:
+    """(contig, start, end, strand) of the intron that a row of a GCT is named after, 0-based half-open."""
     match = _GCT_NAME.match(name or "")
     if not match or not 1 < int(match[2]) <= int(match[3]):
         raise MetaError(f"name {name!r} is not CONTIG_START_END, {where} line {number}; give a GCT of junctions")

@@ -103,12 +103,22 @@ def assign_labels(batch: pa.RecordBatch, recipe, options: dict) -> tuple[np.ndar
     kind, weight = kind.astype(np.float64), weight.astype(np.float64)
     kept = np.zeros(len(kind), bool)
     if recipe.reference_weight:
-        # annotated and supported: kept aside for training with a weight, never for the novel score
-        all_kinds, all_weights = m3(facts, **{**rule, "reference": ()})
-        known = np.isin(facts.tier, rule.get("reference", (0, 1, 2)))
-        kept = known & (weight == 0) & (all_weights > 0) & (all_kinds < NEITHER)
-        kind, weight = np.where(kept, all_kinds, kind), np.where(kept, recipe.reference_weight, weight)
+        kept, kinds = _kept_aside(facts, recipe.labels, weight, rule)
+        kind, weight = np.where(kept, kinds, kind), np.where(kept, recipe.reference_weight, weight)
     if recipe.target != "psi":
         return kind[:, None], weight, kept
     weight = np.where((kind < NEITHER) & np.isnan(facts.psi), 0.0, weight)  # supported, but its PSI was not measured
     return np.column_stack([np.where(kind == k, np.nan_to_num(facts.psi), 0.0) for k in (0, 1)]), weight, kept
+
+
+def _kept_aside(facts: Facts, labels: str, weight: np.ndarray, rule: dict) -> tuple[np.ndarray, np.ndarray]:
+    """(bool (n,), class (n,)): sites that a rule masks because they are annotated, for training with a weight, never for the
+    score. m1: alternative sites. m3: sites of the reference that the evidence supports.
+    """
+    if labels == "m1":
+        kinds, weights = m2(facts)
+        known = facts.tier > 0
+    else:
+        kinds, weights = m3(facts, **{**rule, "reference": ()})
+        known = np.isin(facts.tier, rule.get("reference", (0, 1, 2)))
+    return known & (weight == 0) & (weights > 0) & (kinds < NEITHER), kinds

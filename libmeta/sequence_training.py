@@ -22,7 +22,7 @@ from libmeta.errors import USAGE, MetaError
 from libmeta.losses import LOSSES
 from libmeta.models.folded import Folded
 from libmeta.recipes import SequenceRecipe
-from libmeta.sequence_validation import Judged, chance_of_gain, judge, tiles
+from libmeta.sequence_validation import Judged, chance_of_gain, judge, of_base, tiles
 from libmeta.shards import Shards
 from libmeta.train import SURE_GAIN, held_out_gain
 from libmeta.windows import WindowSampler, sampling_ratio
@@ -48,12 +48,13 @@ class Run:
 
 @dataclass
 class Outcome:
-    """state: weights by name. is_base: nothing was gained, the model is the base. history: one entry per epoch. prior:
-    log-probabilities of the classes at true prevalence.
+    """state: weights by name. is_base: nothing was gained, the model is the best of the base models: number `base`.
+    history: one entry per epoch. prior: log-probabilities of the classes at true prevalence.
     """
 
     state: dict
     is_base: bool
+    base: int
     history: list[dict]
     summary: dict
     prior: list[float]
@@ -157,11 +158,15 @@ def fit(
         raise MetaError("the processes do not see the same training state; keep the output on a disk that all share")
     wrapped = workers.wrap(network)
     loss_of = LOSSES[recipe.loss]
-    base = judged(shards, regions[1], None, 0, workers)
-    if None in base.aps():
+    bases = [judged(shards, regions[1], of_base(k), 0, workers) for k in range(len(shards.base_names))]
+    if None in bases[0].aps():
         raise MetaError(f"no validation site has a base score, {shards.folder}; score those regions, or choose others")
+    for name, found in zip(shards.base_names, bases, strict=True):
+        log.info("validation: macro AP %.4f of base model %s", found.macro_ap(), name)
+    log.info("sampling takes sites %.1f times as often as they are", ratio[:2].mean())
+    best_base = int(np.argmax([found.macro_ap() for found in bases]))  # what has to be passed
+    base = bases[best_base]
     floor = base.macro_ap()
-    log.info("validation: base macro AP %.4f; sampling takes sites %.1f times as often", floor, ratio[:2].mean())
 
     def validate(**told) -> None:
         """Judge the averaged weights, keep them if they are the best so far, and the state."""
@@ -213,11 +218,11 @@ def fit(
         run.epoch += 1
         rate = len(losses) * batch * workers.count / trained
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
-    return outcome(run, base, true_share)
+    return outcome(run, best_base, base, true_share)
 
 
-def outcome(run: Run, base: Judged, true_share: np.ndarray) -> Outcome:
-    """The best epoch, if its gain is sure; else the base.
+def outcome(run: Run, which: int, base: Judged, true_share: np.ndarray) -> Outcome:
+    """The best epoch, if its gain over the best base model, number `which`, is sure; else that base model.
 
     Sure: above the base in most bootstrap draws of the validation tiles (there must be enough of them), and also where the
     epoch is chosen on one half of them and looked at on the other.
@@ -240,7 +245,8 @@ def outcome(run: Run, base: Judged, true_share: np.ndarray) -> Outcome:
         "held_out_gain": unbiased,
     }
     state = run.best if gained else {}
-    return Outcome(state, not gained, run.history, summary, np.log(np.clip(true_share, SMALLEST, 1)).tolist())
+    prior = np.log(np.clip(true_share, SMALLEST, 1)).tolist()
+    return Outcome(state, not gained, which, run.history, summary, prior)
 
 
 def start(network: torch.nn.Module, recipe: SequenceRecipe, steps: int) -> Run:

@@ -133,6 +133,16 @@ def judge(
     return found
 
 
+def of_base(which: int) -> Callable:
+    """A score for judge(): base model number `which`, and the primary where that one has none."""
+
+    def score(part: dict[str, np.ndarray]) -> np.ndarray:
+        mine = part["base"][which]
+        return np.where(np.isfinite(mine).all(axis=0), mine, part["base"][0]).T
+
+    return score
+
+
 def chance_of_gain(model: Judged, base: Judged, units: int, seed: int) -> float:
     """Share of paired bootstrap draws of tiles (genes, or parts of long ones) in which the model's macro AP is above the
     base's; NaN where there are too few tiles to draw from.

@@ -1,4 +1,7 @@
-"""Where a network with several base models starts: the weighted sum of their log-probabilities that fits best.
+"""Where a network with several base models starts: the weighted mean of their probabilities that fits best.
+
+A mean keeps what either model is sure of; a sum of log-probabilities lets each veto the other, and alternative sites that
+one of them was not trained on are lost.
 
 The network then refines this, instead of first having to find out which base model to believe. With one base model there
 is nothing to weigh, and it starts at that model.
@@ -27,7 +30,7 @@ def fit(blend: Blend, shards: Shards, seed: int, steps: int = 60) -> None:
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        logits = torch.einsum("nkc,k->nc", base, mixture)
+        logits = torch.logsumexp(base + torch.log_softmax(mixture, 0)[:, None], 1)
         found = (torch.nn.functional.cross_entropy(logits, label, reduction="none") * weight).sum() / weight.sum()
         found.backward()
         return found

@@ -1,11 +1,12 @@
 """Label rules of the recipes, row by row against the table of science.md in plain Python."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libmeta import labels
+from libmeta import labels, recipes
 from libmeta.labels import Facts
 
 NAN = float("nan")
@@ -25,6 +26,24 @@ def test_m1():
     assert label.tolist() == [0, 1, 0, 1, 1, 2, 2]
     assert weight.tolist() == [1, 1, 0, 0, 0, 1, 1]
     assert (label.dtype, weight.dtype) == (np.uint8, np.float32)
+
+
+def as_batch(given_: Facts) -> pa.RecordBatch:
+    names = {k: f"label.{k}" for k in ("site", "tier", "reads", "psi", "measured")}
+    return pa.RecordBatch.from_pydict({column: pa.array(getattr(given_, k)) for k, column in names.items()})
+
+
+def test_alternative_sites_are_kept_aside_for_training_canonical_ones():
+    """With their class and a weight, marked as not for the score; novel ones stay masked."""
+    rows = as_batch(facts(
+        (0, 0, NAN, NAN, False), (1, 1, NAN, NAN, True), (0, 2, 50, 1, True), (1, 3, 9, 1, True), (2, NAN, NAN, NAN, True)
+    ))  # fmt: skip
+    target, weight, known = labels.assign_labels(rows, recipes.get("m1-s"), {})
+    assert target[:, 0].tolist() == [0, 1, 0, 1, 2]
+    assert weight.tolist() == [1, 0.5, 0.5, 0, 1]
+    assert known.tolist() == [False, True, True, False, False]
+    _, weight, known = labels.assign_labels(rows, recipes.get("m1-p"), {})
+    assert weight.tolist() == [1, 0, 0, 0, 1] and not known.any()
 
 
 CASES = {  # (facts, reference) -> (label, weight)

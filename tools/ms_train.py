@@ -222,13 +222,15 @@ def _save_sequence(shards, recipe, config, found, suspicious, folder, output, se
     from libmeta.models.file import SequenceModel
 
     manifest = shards.manifest
+    # a model that is a base model is the first of those it names
+    names = sorted(shards.base_names, key=lambda n: found.is_base and n != shards.base_names[found.base])
     settings = {k: v for k, v in vars(recipe).items() if k not in ("doc", "profiles", "network", "leaves_out")}
     model = SequenceModel(
         config=config,
         kind=recipe.kind,
         recipe=recipe.name,
         target=recipe.target,
-        base_models=[m for name in shards.base_names for m in manifest["base_models"] if m["name"] == name],
+        base_models=[m for name in names for m in manifest["base_models"] if m["name"] == name],
         channels=shards.channels,
         modalities=encode.modalities(shards.channels),
         is_base=found.is_base,
@@ -254,8 +256,8 @@ def _save_sequence(shards, recipe, config, found, suspicious, folder, output, se
         log.warning("%s", error)
     gain = model.training["valid_macro_ap"]
     best = found.summary["best_epoch"]
-    log.info("%s; validation macro AP %.4f, base %.4f", "the base model" if best is None else f"epoch {best}",
-             gain["model"], gain["start"])  # fmt: skip
+    what = f"the base model {names[0]}" if best is None else f"epoch {best}"
+    log.info("%s; validation macro AP %.4f, base %.4f", what, gain["model"], gain["start"])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ class Blend(nn.Module):
     """logits = (ln p_base + a z) / T, a = sigmoid(weight), one T per class.
 
     With z' = z + ln p_base this is (a z' + (1 - a) ln p_base) / T of science.md section 3; a network whose z starts at 0
-    therefore starts at the base model. ln p_base of several base models is a weighted sum of theirs, all weight on
-    the first (the primary) until libmeta.starting_blend has weighed them; where one's score is unknown the primary
-    stands in for it. base_models 0: logits = z / T.
+    therefore starts at the base model. Of several base models p_base is a weighted mean (the weights are softmax of
+    `mixture`), at first the plain mean, until libmeta.starting_blend has weighed them; where one's score is unknown the
+    primary stands in for it. base_models 0: logits = z / T.
     """
 
     def __init__(self, base_models: int):
@@ -20,9 +20,7 @@ class Blend(nn.Module):
         self.temperature = nn.Parameter(torch.ones(3))
         if base_models:
             self.weight = nn.Parameter(torch.zeros(1))
-        first = torch.zeros(base_models)
-        first[:1] = 1
-        self.mixture = nn.Parameter(first) if base_models > 1 else None
+        self.mixture = nn.Parameter(torch.zeros(base_models)) if base_models > 1 else None
 
     def forward(self, z: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
         """z (B, 3, W), base (B, 3 K, W) log-probabilities -> logits (B, W, 3), float32."""
@@ -37,4 +35,5 @@ class Blend(nn.Module):
         base = base.unflatten(1, (-1, 3))
         # The encoding of an unknown score is uniform; the primary model then speaks for that one too.
         unknown = (base == base[:, :, :1]).all(2, keepdim=True)
-        return torch.einsum("bkcw,k->bcw", torch.where(unknown, base[:, :1], base), self.mixture)
+        weight = torch.log_softmax(self.mixture, 0)[:, None, None]
+        return torch.logsumexp(torch.where(unknown, base[:, :1], base) + weight, 1)

@@ -49,7 +49,7 @@ class VariantScorer:
     def score(self, codes: np.ndarray, haplotypes: list[list[Edit]], distance: int = DISTANCE) -> list[Scored]:
         """Score the haplotypes of one stretch; see Stretch. Order and company do not change a score by more than 1e-6.
 
-        distance: bases scored on each side, 1 to 5,000; rows outside [0, L) are left out. ValueError if the codes,
+        distance: bases scored on each side, 1 to 10,000; rows outside [0, L) are left out. ValueError if the codes,
         the edits or the distance are anything else.
         """
         return next(self.score_many([Stretch(codes, haplotypes)], distance))

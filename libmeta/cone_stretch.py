@@ -9,7 +9,7 @@ import numpy as np
 from libmeta.engines.cone_net import Group
 from libmeta.resnet import BASES, CLASSES
 
-MOST_DISTANCE = 5_000
+MOST_DISTANCE = 10_000
 STEP = 64  # alleles are prolonged by unchanged bases, fewer than this, to the length of others
 
 

@@ -14,6 +14,7 @@ from libmeta.introns import ACCEPTOR, DONOR
 from libmeta.regions import Region
 from libmeta.variant_windows import Aligned
 
+MODELS = ("base", "meta")
 KINDS = ("ag", "al", "dg", "dl")  # acceptor gain, acceptor loss, donor gain, donor loss: SpliceAI's order
 _SITE = (ACCEPTOR, ACCEPTOR, DONOR, DONOR)
 _SIGN = (1, -1, 1, -1)
@@ -41,7 +42,8 @@ class Effect:
 def effect(found: Aligned, annotated: np.ndarray | None) -> Effect:
     """Delta scores of a window. annotated: bool (2, n), donors and acceptors of the annotation on this strand.
 
-    Masked are gains at annotated sites and losses at bases that are not annotated, before the maximum is taken.
+    A base without a score in one of both alleles (NaN) has no change. Masked are gains at annotated sites and losses at
+    bases that are not annotated, before the maximum is taken.
     """
     n, k = len(found.ref), len(found.inserted)
     # one row per base of either allele; an inserted one stands behind the base that it follows
@@ -54,7 +56,7 @@ def effect(found: Aligned, annotated: np.ndarray | None) -> Effect:
     known = None
     if annotated is not None:
         known = np.concatenate([annotated, np.zeros((2, k), bool)], axis=1)[:, order]
-    change = alt - ref
+    change = np.nan_to_num(alt - ref)
     raw, masked = [], []
     for site, sign in zip(_SITE, _SIGN, strict=True):
         gained = sign * change[:, site]
@@ -95,13 +97,19 @@ def folded(found: Aligned, anchor: int, distance: int) -> Aligned:
 
 @dataclass
 class Row:
-    """One allele on one strand, for one gene (None: no gene there)."""
+    """One allele on one strand, for one gene (None: no gene there); scores by the base and, if asked for, a meta model."""
 
     strand: str
     gene: Gene | None
     transcripts: list[str]
     aligned: Aligned | None = None
     effect: Effect | None = None
+    meta_aligned: Aligned | None = None
+    meta_effect: Effect | None = None
+
+    def of(self, model: str) -> tuple[Aligned | None, Effect | None]:
+        """Scores and effect by the "base" or the "meta" model, see MODELS."""
+        return (self.aligned, self.effect) if model == "base" else (self.meta_aligned, self.meta_effect)
 
 
 @dataclass
@@ -122,7 +130,8 @@ class Deltas:
 
     scorer: see libmeta.variant_windows. genes: None where there is no annotation (both strands, no mask). distance: bp
     searched on either side. longest: bp of an allele. regions: score only inside. like_spliceai: N outside the gene,
-    windows as `folded` makes them, and indels where the record has them, not moved to the left.
+    windows as `folded` makes them, and indels where the record has them, not moved to the left. meta: a MetaScorer
+    (libmeta.delta_meta), which then scores in place of the scorer, for both models.
     """
 
     def __init__(
@@ -134,9 +143,10 @@ class Deltas:
         longest: int,
         regions: Sequence[Region] = (),
         like_spliceai: bool = False,
+        meta=None,
     ):
         self.genome, self.scorer, self.genes, self.distance = genome, scorer, genes, distance
-        self.longest, self.regions, self.like_spliceai = longest, regions, like_spliceai
+        self.longest, self.regions, self.like_spliceai, self.meta = longest, regions, like_spliceai, meta
 
     def judge(self, chrom: str, pos: int, ref: str, alts: Sequence[str]) -> list[Allele]:
         """The alleles of one record (pos 1-based), not scored yet; one with the reason "missing" where it has no ALT."""
@@ -160,18 +170,30 @@ class Deltas:
                     groups.setdefault((allele.contig, row.strand, bounds), {}).setdefault(allele.edit, []).append(row)
         for (contig, strand, bounds), wanted in groups.items():
             edits = sorted(wanted, key=lambda e: (e.start, e.removed, e.inserted))
-            for edit, found in zip(edits, self.scorer.score(contig, strand, edits, self.distance, bounds), strict=True):
-                self._fill(wanted[edit], contig, strand, edit, found)
+            if self.meta is not None:
+                both = zip(*self.meta.score(contig, strand, edits, self.distance), strict=True)
+            else:
+                both = ((found, None) for found in self.scorer.score(contig, strand, edits, self.distance, bounds))
+            for edit, (base, refined) in zip(edits, both, strict=True):
+                self._fill(wanted[edit], contig, strand, edit, base, refined)
 
-    def _fill(self, rows: list[Row], contig: str, strand: str, edit: Edit, found: Aligned) -> None:
+    def _fill(
+        self, rows: list[Row], contig: str, strand: str, edit: Edit, base: Aligned, refined: Aligned | None
+    ) -> None:
         if self.like_spliceai:
-            found = folded(found, edit.anchor, self.distance)
+            base = folded(base, edit.anchor, self.distance)
+        result = self._effect(contig, strand, base)
+        changed = None
+        if refined is not None:
+            changed = result if refined is base else self._effect(contig, strand, refined)
+        for row in rows:
+            row.aligned, row.effect, row.meta_aligned, row.meta_effect = base, result, refined, changed
+
+    def _effect(self, contig: str, strand: str, found: Aligned) -> Effect:
         known = None
         if self.genes is not None:
             known = self.genes.annotated(contig, strand, found.start, found.start + len(found.ref))
-        result = effect(found, known)
-        for row in rows:
-            row.aligned, row.effect = found, result
+        return effect(found, known)
 
     def _rows(self, allele: Allele) -> list[Row]:
         span = (allele.contig, allele.edit.anchor, allele.edit.end)
@@ -223,12 +245,12 @@ class MismatchGuard:
         return f"the variants are likely on {likely}, the genome is {name}: lift them over, or give their own genome"
 
 
-def best(rows: Sequence[Row], masked: bool = False) -> Iterator[tuple[float, int, int] | None]:
+def best(rows: Sequence[Row], masked: bool = False, model: str = "base") -> Iterator[tuple[float, int, int] | None]:
     """Of each kind the largest (score, pos, offset) over the rows of an allele; None where there is none.
 
-    Of equal ones the first row's.
+    Of equal ones the first row's. model: one of MODELS.
     """
-    effects = [r.effect.masked if masked else r.effect for r in rows]
+    effects = [e.masked if masked else e for _, e in (r.of(model) for r in rows)]
     for kind in range(len(KINDS)):
         known = [e for e in effects if e is not None]
         if not known:

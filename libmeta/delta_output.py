@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from libmeta import __version__, schema, streams, vcf
 from libmeta.contigs import Contigs
-from libmeta.delta import KINDS, Allele, Row, best
+from libmeta.delta import KINDS, MODELS, Allele, Effect, Row, best
 from libmeta.errors import USAGE, MetaError
 from libmeta.introns import ACCEPTOR, DONOR
+from libmeta.variant_windows import Aligned
 from libmeta.vcf import Record
 
 FORMAT = "ALLELE|SYMBOL|DS_AG|DS_AL|DS_DG|DS_DL|DP_AG|DP_AL|DP_DG|DP_DL"
@@ -20,20 +21,22 @@ SCORED = "scored"
 _NAMES = {"AG": "acceptor gain", "AL": "acceptor loss", "DG": "donor gain", "DL": "donor loss"}
 _OURS = "ms-delta "  # what our header lines' descriptions start with
 _ID = "##INFO=<ID="
+_MARK = {"base": "", "meta": "_META"}  # in the names of a model's fields
 
 
 class VcfOutput:
     """Records with their scores in INFO; a context manager.
 
     reader: the open input. name: key of the SpliceAI-shaped string, masked: which scores it shows. annotated: whether
-    masked scores exist. seen: contig names of the first records, which set the names of added ##contig lines.
+    masked scores exist. about: what the header says of each of the MODELS there is; the meta model's fields have META in
+    their names. seen: contig names of the first records, which set the names of added ##contig lines.
     """
 
     def __init__(
-        self, target: str, kind: str, reader: vcf.Reader, name: str, masked: bool, annotated: bool, about: str,
+        self, target: str, kind: str, reader: vcf.Reader, name: str, masked: bool, annotated: bool, about: dict[str, str],
         contigs: Contigs, seen: Iterable[str], chain: list[dict], index: bool,
     ):  # fmt: skip
-        self.masked, self.annotated = masked, annotated
+        self.masked, self.annotated, self.models = masked, annotated, list(about)
         lines = _info_lines(name, masked, annotated, about)
         self.drop = frozenset(k.encode() for k in lines)
         for line in reader.header:
@@ -64,36 +67,32 @@ class VcfOutput:
 
     def _info(self, record: Record, found: list[Allele]) -> list[str]:
         entries = []
-        strings = [_string(a, r, self.masked) for a in found for r in a.rows]
-        if strings:
-            entries.append(f"{self.name}={','.join(strings)}")
+        for model in self.models if any(a.rows for a in found) else ():
+            strings = [_string(a, r, self.masked, model) for a in found for r in a.rows]
+            entries.append(f"{self.name}{_MARK[model]}={','.join(strings)}")
             for mask in (False, True) if self.annotated else (False,):
-                entries += _typed(record, found, mask)
+                entries += _typed(record, found, mask, model)
         return [*entries, f"MS_STATUS={','.join(a.reason or SCORED for a in found)}"]
 
 
-def _info_lines(name: str, masked: bool, annotated: bool, about: str) -> dict[str, str]:
+def _info_lines(name: str, masked: bool, annotated: bool, about: dict[str, str]) -> dict[str, str]:
     """INFO header lines by key."""
-    which = "masked" if masked else "raw"
+    which, out = "masked" if masked else "raw", {}
 
-    def line(key: str, number: str, kind: str, text: str) -> str:
-        return f'##INFO=<ID={key},Number={number},Type={kind},Description="{_OURS}{__version__}: {text}">'
+    def add(key: str, number: str, kind: str, text: str) -> None:
+        out[key] = f'##INFO=<ID={key},Number={number},Type={kind},Description="{_OURS}{__version__}: {text}">'
 
-    out = {
-        name: line(name, ".", "String", f"{about}, {which} delta scores (DS) and their positions relative to POS (DP) for "
-                   "acceptor gain (AG), acceptor loss (AL), donor gain (DG), donor loss (DL), one entry per ALT and gene. "
-                   f"Format: {FORMAT}"),
-        "MS_STATUS": line("MS_STATUS", ".", "String", f"{SCORED}, or why an ALT has no scores, one per ALT"),
-    }  # fmt: skip
-    for end, text in (("", "raw"), ("_MASKED", "masked")) if annotated else (("", "raw"),):
-        out[f"MS_DS{end}"] = line(f"MS_DS{end}", "A", "Float", f"largest of the four {text} delta scores over genes")
-        for key, what in _NAMES.items():
-            out[f"MS_DS_{key}{end}"] = line(
-                f"MS_DS_{key}{end}", "A", "Float", f"{text} delta score of {what}, largest over genes"
-            )
-            out[f"MS_DP_{key}{end}"] = line(
-                f"MS_DP_{key}{end}", "A", "Integer", f"its position relative to POS ({what}, {text})"
-            )
+    add("MS_STATUS", ".", "String", f"{SCORED}, or why an ALT has no scores, one per ALT")
+    for model, told in about.items():
+        mark, whose = _MARK[model], "" if model == "base" else ", meta model"
+        add(f"{name}{mark}", ".", "String",
+            f"{told}, {which} delta scores (DS) and their positions relative to POS (DP) for acceptor gain (AG), acceptor "
+            f"loss (AL), donor gain (DG), donor loss (DL), one entry per ALT and gene. Format: {FORMAT}")  # fmt: skip
+        for end, text in (("", "raw"), ("_MASKED", "masked")) if annotated else (("", "raw"),):
+            add(f"MS{mark}_DS{end}", "A", "Float", f"largest of the four {text} delta scores over genes{whose}")
+            for key, what in _NAMES.items():
+                add(f"MS{mark}_DS_{key}{end}", "A", "Float", f"{text} delta score of {what}, largest over genes{whose}")
+                add(f"MS{mark}_DP_{key}{end}", "A", "Integer", f"its position relative to POS ({what}, {text}{whose})")
     return out
 
 
@@ -110,9 +109,10 @@ def _contig_lines(contigs: Contigs, seen: Iterable[str]) -> list[str]:
     return out + [f"##contig=<ID={n}>" for o, n in known.items() if o == n and n not in contigs.lengths]
 
 
-def _string(allele: Allele, row: Row, masked: bool) -> str:
+def _string(allele: Allele, row: Row, masked: bool, model: str) -> str:
     """One entry of the SpliceAI-shaped string."""
-    shown = row.effect.masked if masked else row.effect
+    _, shown = row.of(model)
+    shown = shown.masked if masked else shown
     scores = [f"{s:.2f}" for s in shown.score]
     places = [str(p - (allele.pos - 1)) if p >= 0 else "." for p in shown.pos.tolist()]
     return "|".join([allele.alt, _symbol(row), *scores, *places])
@@ -124,17 +124,17 @@ def _symbol(row: Row) -> str:
     return name.translate({ord(c): "_" for c in "|,;= \t"})
 
 
-def _typed(record: Record, found: list[Allele], masked: bool) -> list[str]:
-    """The Number=A fields; the largest over the rows of each ALT."""
-    end = "_MASKED" if masked else ""
-    tops = [list(best(a.rows, masked)) if a.rows else [None] * 4 for a in found]
+def _typed(record: Record, found: list[Allele], masked: bool, model: str) -> list[str]:
+    """The Number=A fields of a model; the largest over the rows of each ALT."""
+    start, end = f"MS{_MARK[model]}", "_MASKED" if masked else ""
+    tops = [list(best(a.rows, masked, model)) if a.rows else [None] * 4 for a in found]
     largest = [max((t[0] for t in top if t), default=None) for top in tops]
-    out = [f"MS_DS{end}=" + ",".join("." if s is None else f"{s:.4f}" for s in largest)]
+    out = [f"{start}_DS{end}=" + ",".join("." if s is None else f"{s:.4f}" for s in largest)]
     for i, kind in enumerate(KINDS):
         values = [top[i] for top in tops]
-        out.append(f"MS_DS_{kind.upper()}{end}=" + ",".join("." if v is None else f"{v[0]:.4f}" for v in values))
+        out.append(f"{start}_DS_{kind.upper()}{end}=" + ",".join("." if v is None else f"{v[0]:.4f}" for v in values))
         places = ["." if v is None or v[1] < 0 else str(v[1] - (record.pos - 1)) for v in values]
-        out.append(f"MS_DP_{kind.upper()}{end}=" + ",".join(places))
+        out.append(f"{start}_DP_{kind.upper()}{end}=" + ",".join(places))
     return out
 
 
@@ -142,14 +142,20 @@ def _typed(record: Record, found: list[Allele], masked: bool) -> list[str]:
 
 
 class TableOutput:
-    """Rows of the delta format as Parquet, Arrow or TSV; a context manager."""
+    """Rows of the delta format as Parquet, Arrow or TSV, with columns of a meta model if `refined`; a context manager."""
 
-    def __init__(self, target: str, kind: str, profiles: bool, about: dict, chain: list[dict]):
+    def __init__(self, target: str, kind: str, profiles: bool, refined: bool, about: dict, chain: list[dict]):
         form = schema.load("delta")
-        kept = [c.field for c in form.columns if not c.optional or (profiles and _is_profile(c.name))]
+        self.models, self.profiles = MODELS if refined else MODELS[:1], profiles
+        kept = [c.field for c in form.columns if not c.optional or self._asked(c.name)]
         meta = streams.metadata(form.name, form.version, chain, **about)
-        self.schema, self.profiles = pa.schema(kept, meta), profiles
+        self.schema = pa.schema(kept, meta)
         self._writer = TsvWriter(target, self.schema) if kind == "tsv" else streams.Writer(target, self.schema)
+
+    def _asked(self, column: str) -> bool:
+        """Whether an optional column is wanted."""
+        profile = column == "window_start" or "_profile_" in column
+        return (self.profiles or not profile) and ("meta" in self.models or not column.startswith("meta_"))
 
     def __enter__(self):
         self._writer.__enter__()
@@ -164,12 +170,8 @@ class TableOutput:
         for number, (record, found) in enumerate(zip(records, scored, strict=True), first):
             for i, allele in enumerate(found):
                 start = {"record": number, "allele": i, **_allele_fields(record, allele)}
-                rows += [start | _row_fields(r, self.profiles) for r in allele.rows] or [start]
+                rows += [start | _row_fields(r, self.models, self.profiles) for r in allele.rows] or [start]
         self._writer.write(pa.Table.from_pylist(rows, schema=self.schema))
-
-
-def _is_profile(name: str) -> bool:
-    return name == "window_start" or name.startswith("base_profile_")
 
 
 def _allele_fields(record: Record, allele: Allele) -> dict:
@@ -181,32 +183,47 @@ def _allele_fields(record: Record, allele: Allele) -> dict:
     }  # fmt: skip
 
 
-def _row_fields(row: Row, profiles: bool) -> dict:
-    found, aligned, gene = row.effect, row.aligned, row.gene
+def _row_fields(row: Row, models: Sequence[str], profiles: bool) -> dict:
+    gene, aligned = row.gene, row.aligned
     out = {
         "strand": row.strand, "gene_id": gene and gene.id, "gene_name": gene and gene.name,
         "transcripts": row.transcripts if gene else None, "inserted_after": aligned.after,
-        "inserted_offset": aligned.offset, "base_inserted_donor": aligned.inserted[:, DONOR],
-        "base_inserted_acceptor": aligned.inserted[:, ACCEPTOR],
+        "inserted_offset": aligned.offset,
     }  # fmt: skip
+    if profiles:
+        out["window_start"] = aligned.start
+    for model in models:
+        out |= {f"{model}_{k}": v for k, v in _model_fields(*row.of(model)).items()}
+        if profiles:
+            out |= {f"{model}_{k}": v for k, v in _profile_fields(aligned, row.of(model)[0]).items()}
+    return out
+
+
+def _model_fields(aligned: Aligned, found: Effect) -> dict:
+    """What one model says, without its prefix."""
+    out = {"inserted_donor": aligned.inserted[:, DONOR], "inserted_acceptor": aligned.inserted[:, ACCEPTOR]}
     for i, kind in enumerate(KINDS):
         out |= {
-            f"base_ds_{kind}": found.score[i], f"base_pos_{kind}": found.pos[i], f"base_offset_{kind}": found.offset[i],
-            f"base_ref_{kind}": _known(found.ref[i]), f"base_alt_{kind}": _known(found.alt[i]),
+            f"ds_{kind}": found.score[i], f"pos_{kind}": found.pos[i], f"offset_{kind}": found.offset[i],
+            f"ref_{kind}": _known(found.ref[i]), f"alt_{kind}": _known(found.alt[i]),
         }  # fmt: skip
         if found.masked is not None:
             left = found.masked.pos[i] >= 0
             out |= {
-                f"base_masked_ds_{kind}": found.masked.score[i],
-                f"base_masked_pos_{kind}": found.masked.pos[i] if left else None,
-                f"base_masked_offset_{kind}": found.masked.offset[i] if left else None,
+                f"masked_ds_{kind}": found.masked.score[i],
+                f"masked_pos_{kind}": found.masked.pos[i] if left else None,
+                f"masked_offset_{kind}": found.masked.offset[i] if left else None,
             }
-    if profiles:
-        out["window_start"] = aligned.start
-        for allele in ("ref", "alt"):
-            scores = getattr(aligned, allele)
-            out[f"base_profile_{allele}_donor"] = scores[:, DONOR]
-            out[f"base_profile_{allele}_acceptor"] = scores[:, ACCEPTOR]
+    return out
+
+
+def _profile_fields(base: Aligned, aligned: Aligned) -> dict:
+    """Scores of every base of the base model's window; NaN (null) where the model has none."""
+    out = {}
+    for allele in ("ref", "alt"):
+        scores = getattr(aligned, allele)[base.start - aligned.start :][: len(base.ref)]
+        scores = [[_known(x) for x in column] for column in scores.T] if np.isnan(scores).any() else scores.T
+        out |= {f"profile_{allele}_donor": scores[DONOR], f"profile_{allele}_acceptor": scores[ACCEPTOR]}
     return out
 
 

@@ -67,6 +67,10 @@ def check_options(deltas: Deltas, reader: Reader, masked: bool, index: bool) -> 
         raise MetaError("nothing to mask by without an annotation, --masked with --genes none; name one", USAGE)
     if deltas.like_spliceai and deltas.genes is None:
         raise MetaError("no gene ends without an annotation, --like-spliceai with --genes none; name one", USAGE)
+    if deltas.like_spliceai and deltas.meta is not None:
+        raise MetaError(
+            "a sequence model knows no N outside genes, --like-spliceai with -m; leave one of them out", USAGE
+        )
     # the mitochondrion of UCSC's hg19 has another length than everybody else's
     told = {n: None if plain_name(n) == "M" else length for n, length in reader.contigs.items()}
     if told:
@@ -163,12 +167,16 @@ def output(job: Job, target: str, kind: str, chain: list[dict], about: dict, *, 
     if kind in "vzbu":
         model = about["model"]
         text = f"{model['name']} ({model['networks']} networks), distance {deltas.distance}"
-        text += ", like SpliceAI's command" if deltas.like_spliceai else ""
+        texts = {"base": text + (", like SpliceAI's command" if deltas.like_spliceai else "")}
+        if deltas.meta:
+            texts["meta"] = (
+                f"{about['meta']['recipe']} (on {', '.join(about['meta']['base'])}), distance {deltas.distance}"
+            )
         return VcfOutput(
-            target, kind, job.reader, name, masked, annotated, text, deltas.genome.contigs, job.contig_names, chain,
+            target, kind, job.reader, name, masked, annotated, texts, deltas.genome.contigs, job.contig_names, chain,
             index,
         )  # fmt: skip
     if index:
         raise MetaError("only VCF and BCF have an index, --write-index; leave it out", USAGE)
     settings = {"distance": deltas.distance, "like_spliceai": deltas.like_spliceai, "annotated": annotated}
-    return TableOutput(target, kind, profiles, {**about, **settings}, chain)
+    return TableOutput(target, kind, profiles, deltas.meta is not None, {**about, **settings}, chain)

@@ -64,6 +64,14 @@ def open_sources(
     for trained in model.base_models:
         here = sources.base_scores[trained["name"]].about.get("model", {})
         check_weights(trained, {**here, "name": trained["name"]}, f"[base_scores.{trained['name']}] in {config.name}")
+    return sources, open_channels(model, sources, config.name, without)
+
+
+def open_channels(model, sources: Sources, toml: str, without: tuple[str, ...] = ()) -> dict:
+    """Readers of the modalities that a model asks for, but those in `without`. toml: name of ms.toml, for errors.
+
+    MetaError for a channel without a source.
+    """
     wanted = wanted_modalities(model, without)
     channels = [c for c in model.channels if c["modality"] in wanted]
     _check_known(channels)
@@ -73,9 +81,9 @@ def open_sources(
         name, modality = lacking[0]["name"], lacking[0]["modality"]
         raise MetaError(
             f"no source of {modality if modality in absent else name}, which the model uses, [modalities.{modality}] in "
-            f"{config.name}; name it there, or predict --without {modality}"
+            f"{toml}; name it there, or predict --without {modality}"
         )
-    return sources, readers
+    return readers
 
 
 def _check_known(channels: list[dict]) -> None:
@@ -131,7 +139,7 @@ def refine(refiner: Refiner, piece: Piece) -> np.ndarray:
     at = np.flatnonzero(piece.core)
     low, high = int(at[0]), int(at[-1]) + 1
     near = piece.cut(piece.start + low - refiner.context, piece.start + high + refiner.context)
-    out = base_probabilities(near) if refiner.network is None else _run(refiner, near)
+    out = base_probabilities(near) if refiner.network is None else run(refiner, near)
     if refiner.needs_base:
         out[np.isnan(piece.base[0, :, low:high]).any(axis=0)] = np.nan
     return out if len(at) == high - low else out[at - low]
@@ -143,7 +151,7 @@ def base_probabilities(piece: Piece) -> np.ndarray:
     return np.stack([donor, acceptor, np.clip(1 - donor - acceptor, 0, 1)], axis=1)
 
 
-def _run(refiner: Refiner, piece: Piece) -> np.ndarray:
+def run(refiner: Refiner, piece: Piece) -> np.ndarray:
     """The network on a piece: float32 (L - 2 * context, 3), genome orientation."""
     minus, scaling = piece.strand == "-", refiner.model.channels
     codes = reverse_complement(piece.codes) if minus else piece.codes

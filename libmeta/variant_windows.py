@@ -2,10 +2,11 @@
 
 A scorer has `.context` (bases on each side that a score depends on), `.name` and
 
-    score(chrom, strand, edits, distance, bounds=None) -> list of Aligned, one per edit, in order
+    windows(chrom, strand, edits, reach, bounds=None) -> list of (start, ref, alt), one per edit, in order
+    score(chrom, strand, edits, distance, bounds=None) -> list of Aligned, the same laid over each other
 
 Edits are on the plus strand, scores come back in genome orientation whatever the strand. PlainScorer runs both sequences
-in full; ConeScorer recomputes only what an edit can change; both end in `aligned`, so nobody else need know which it is.
+in full; ConeScorer recomputes only what an edit can change; nobody else need know which it is.
 """
 
 from collections import OrderedDict
@@ -21,6 +22,9 @@ from libmeta.cone import VariantScorer
 from libmeta.genome import Genome, reverse_complement
 from libmeta.resnet import CLASSES
 
+Rows = tuple[
+    int, np.ndarray, np.ndarray
+]  # start of a window (0-based), REF (n, 3) and ALT (m, 3) in genome orientation
 KEPT_WINDOWS = 1024  # reference windows remembered: 12 MB at the default distance
 
 
@@ -77,7 +81,19 @@ def flanked(
     return codes
 
 
-class PlainScorer:
+class _Scorer:
+    """What both have in common."""
+
+    def score(
+        self, chrom: str, strand: str, edits: Sequence[Edit], distance: int, bounds: tuple[int, int] | None = None
+    ) -> list[Aligned]:
+        """Aligned scores of each edit, over `distance` bases (at least 1; at most the context: beyond it nothing
+        changes) on either side. bounds: [start, end) of the contig outside which the networks see N."""
+        found = self.windows(chrom, strand, edits, min(distance, self.context), bounds)
+        return [aligned(edit, *window) for edit, window in zip(edits, found, strict=True)]
+
+
+class PlainScorer(_Scorer):
     """Runs REF and ALT windows in full through an engine of libmeta.engines.
 
     threads: windows scored at a time (the engine itself should then use one). A window's scores do not depend on what
@@ -91,12 +107,11 @@ class PlainScorer:
         self._known: OrderedDict[tuple, Future] = OrderedDict()
         self.computed = 0  # windows scored
 
-    def score(
-        self, chrom: str, strand: str, edits: Sequence[Edit], distance: int, bounds: tuple[int, int] | None = None
-    ) -> list[Aligned]:
-        """Aligned scores of each edit, over `distance` bases (at most the context: beyond it nothing changes) on
-        either side. bounds: [start, end) of the contig outside which the networks see N."""
-        length, reach = self.genome.contigs.lengths[chrom], min(distance, self.context)
+    def windows(
+        self, chrom: str, strand: str, edits: Sequence[Edit], reach: int, bounds: tuple[int, int] | None = None
+    ) -> list[Rows]:
+        """(start, ref, alt) of each edit, over `reach` bases on either side, see `aligned`. bounds: as in score."""
+        length = self.genome.contigs.lengths[chrom]
         jobs = []
         for edit in edits:
             low, high = edit.window(reach, length)
@@ -105,8 +120,8 @@ class PlainScorer:
             at = edit.start - low + self.context
             changed = np.concatenate([codes[:at], edit.codes, codes[at + len(edit.removed) :]])
             same = edit.removed == edit.inserted
-            jobs.append((edit, low, ref, ref if same else self._submit(changed, strand)))
-        return [aligned(edit, low, ref.result(), alt.result()) for edit, low, ref, alt in jobs]
+            jobs.append((low, ref, ref if same else self._submit(changed, strand)))
+        return [(low, ref.result(), alt.result()) for low, ref, alt in jobs]
 
     def _reference(self, key: tuple, codes: np.ndarray) -> Future:
         known = self._known.get(key)
@@ -129,7 +144,7 @@ class PlainScorer:
         return self.engine.score(codes)
 
 
-class ConeScorer:
+class ConeScorer(_Scorer):
     """Recomputes of each ALT only what the edit can change: libmeta.cone on stretches of neighbouring edits.
 
     The same scores as PlainScorer's to 1e-5; what else is asked for moves a score by 1e-6 at the most.
@@ -139,11 +154,11 @@ class ConeScorer:
         self.scorer, self.genome, self.context = scorer, genome, scorer.context
         self.name = f"{scorer.engine}, cones"
 
-    def score(
-        self, chrom: str, strand: str, edits: Sequence[Edit], distance: int, bounds: tuple[int, int] | None = None
-    ) -> list[Aligned]:
-        """As PlainScorer.score; distance must be at least 1."""
-        length, reach = self.genome.contigs.lengths[chrom], min(distance, self.context)
+    def windows(
+        self, chrom: str, strand: str, edits: Sequence[Edit], reach: int, bounds: tuple[int, int] | None = None
+    ) -> list[Rows]:
+        """As PlainScorer.windows; reach: 1 to 10,000."""
+        length = self.genome.contigs.lengths[chrom]
         order = sorted(range(len(edits)), key=lambda i: (edits[i].anchor, edits[i].end))
         parts = [order[cut] for cut in cone.clusters([(edits[i].anchor, edits[i].end) for i in order])]
         spans = []
@@ -154,13 +169,13 @@ class ConeScorer:
             self._stretch(chrom, strand, [edits[i] for i in part], span, bounds)
             for part, span in zip(parts, spans, strict=True)
         )
-        found: dict[int, Aligned] = {}
+        found: dict[int, Rows] = {}
         for part, (low, high), scored in zip(parts, spans, self.scorer.score_many(stretches, reach), strict=True):
             for i, one in zip(part, scored, strict=True):
                 start, ref, alt = low + one.start, one.ref, one.alt
                 if strand == "-":
                     start, ref, alt = high - one.start - len(ref), ref[::-1], alt[::-1]
-                found[i] = aligned(edits[i], start, ref, alt)
+                found[i] = start, ref, alt
         return [found[i] for i in range(len(edits))]
 
     def _stretch(

@@ -30,7 +30,10 @@ log = logging.getLogger("libmeta")
 )
 @argument("variants", default="-")
 @option("--model", default="spliceai", show_default=True, help="Base model: spliceai or openspliceai.")
-@option("--weights", metavar="FOLDER", help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME].")
+@option("--weights", multiple=True, metavar="[NAME=]FOLDER",
+        help="Its weights [default: installed, $MS_SPLICEAI_WEIGHTS, ./weights/NAME]; with -m, of base model NAME.")  # fmt: skip
+@option("-m", "--meta", metavar="FILE", help="Also refined: a sequence model of ms-train, beside its base model.")
+@option("--without", multiple=True, metavar="MODALITY", help="With -m: although its source is lacking; repeatable.")
 @option("--models", "count", type=int, metavar="N", help="Use the first N networks of the ensemble [default: all].")
 @option("--genes", metavar="FILE", help="GTF, GFF3 or SpliceAI gene table in place of ms.toml's; none: no annotation.")
 @option("-D", "--distance", type=IntRange(1, 5000), default=500, show_default=True,
@@ -53,10 +56,10 @@ log = logging.getLogger("libmeta")
 @config
 @output
 @threads
-def main(variants, model, weights, count, genes, distance, like_spliceai, masked, info_name, profiles, only, max_length,
-         strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
+def main(variants, model, weights, meta, without, count, genes, distance, like_spliceai, masked, info_name, profiles,
+         only, max_length, strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import delta_run, streams, vcf
+    from libmeta import delta_models, delta_run, streams, vcf
     from libmeta.delta import Deltas
     from libmeta.genome import Genome
     from libmeta.regions import parse_region
@@ -69,8 +72,10 @@ def main(variants, model, weights, count, genes, distance, like_spliceai, masked
     with vcf.Reader(variants) as reader:
         regions = [parse_region(text, fasta.contigs) for text in only]
         known, files = delta_run.genes_of(genes, sources, fasta, {r.chrom for r in regions} or None)
-        scorer, about = delta_run.scorer_of(model, fasta, weights, count, engine, threads)
-        deltas = Deltas(fasta, scorer, known, distance, max_length, regions, like_spliceai)
+        scorer, refined, about = delta_models.open_models(
+            model, meta, without, sources, fasta, weights, count, engine, threads, only
+        )
+        deltas = Deltas(fasta, scorer, known, distance, max_length, regions, like_spliceai, refined)
         delta_run.check_options(deltas, reader, masked, write_index)
         files = {"genome": fasta.path, **files, **about.pop("files")}
         if variants != "-":

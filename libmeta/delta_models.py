@@ -1,0 +1,142 @@
+"""A sequence model made ready for variants: its base models with their weights, its channels, its network."""
+
+import logging
+from pathlib import Path
+
+from libmeta import basemodels
+from libmeta.config import Config
+from libmeta.delta_meta import MetaScorer
+from libmeta.delta_run import scorer_of
+from libmeta.errors import USAGE, MetaError
+from libmeta.features import Sources
+from libmeta.genome import Genome
+from libmeta.inputs import Read, scored_regions
+from libmeta.models.file import SequenceModel
+from libmeta.predict import about as described
+from libmeta.predict import check_weights, is_sequence
+from libmeta.predict_sequence import NEEDS_GENES, Refiner, open_channels, wanted_modalities
+
+log = logging.getLogger("libmeta")
+
+
+def open_models(
+    base: str,
+    meta: str | None,
+    without: tuple[str, ...],
+    config: Config,
+    genome: Genome,
+    weights: tuple[str, ...],
+    count: int | None,
+    engine: str,
+    threads: int | None,
+    only: tuple[str, ...],
+) -> tuple[object, MetaScorer | None, dict]:
+    """(scorer of a base model, MetaScorer or None, about) as the command line names them; about["files"] were read.
+
+    base: a base model; meta: a file of a sequence model, which brings its own. only: regions, which limit what is read.
+    """  # fmt: skip
+    if meta is None:
+        if without:
+            raise MetaError("nothing to leave out, --without; it goes with -m MODEL", USAGE)
+        scorer, about = scorer_of(base, genome, weights_of(weights, [base]).get(base), count, engine, threads)
+        return scorer, None, about
+    if count is not None:
+        raise MetaError("the model says how many networks its base models have, --models; leave it out", USAGE)
+    model = read_model(meta)
+    labels, read = None, Read()
+    if set(wanted_modalities(model, without)) & set(NEEDS_GENES):
+        _, labels, read = scored_regions(None, only, config, genome, True)
+    scorer, about = open_meta(
+        model,
+        meta,
+        base,
+        config,
+        genome,
+        labels=labels,
+        without=without,
+        weights=weights,
+        engine=engine,
+        threads=threads,
+    )
+    about["files"] |= read.files
+    return scorer.primary, scorer, about
+
+
+def read_model(path: str) -> SequenceModel:
+    """The model of a file; MetaError for one that is not of a sequence model."""
+    if not is_sequence(path):
+        raise MetaError(f"a position model has no deltas, {path}; give a sequence model (.safetensors)", USAGE)
+    return SequenceModel.from_file(path)
+
+
+def weights_of(given: tuple[str, ...], names: list[str]) -> dict[str, str]:
+    """{base model: folder} of --weights: one FOLDER for the only (or first) base model, or NAME=FOLDER for each."""
+    found = {}
+    for text in given:
+        name, is_named, folder = text.partition("=")
+        if is_named and name in names:
+            found[name] = folder
+        elif names[0] in found:
+            raise MetaError(
+                f"two folders of weights, --weights {text}; write NAME=FOLDER, NAME one of {', '.join(names)}", USAGE
+            )
+        else:
+            found[names[0]] = text
+    return found
+
+
+def open_meta(
+    model: SequenceModel,
+    path: str,
+    primary: str,
+    config: Config,
+    genome: Genome,
+    *,
+    labels,
+    without: tuple[str, ...],
+    weights: tuple[str, ...],
+    engine: str,
+    threads: int | None,
+) -> tuple[MetaScorer, dict]:
+    """(scorer, about): the model ready to score variants; about["files"] is what was read.
+
+    primary: base model that is shown beside a model that refines none. labels: a SiteIndex for modalities that depend
+    on genes. weights: of --weights, else of ms.toml, else the usual places. MetaError for a base model that cannot be run
+    here or whose weights are others than those that the model was trained on.
+    """  # fmt: skip
+    trained = {m["name"]: m for m in model.base_models}
+    folders = weights_of(weights, [*trained] or [primary])
+    scorers, abouts, files = {}, {}, {"model": path}
+    for name, known in (trained or {primary: {}}).items():
+        entry = config.base_scores.get(name, {})
+        adapter = _adapter(name, entry, config)
+        folder = folders.get(name) or entry.get("weights")
+        scorers[name], here = scorer_of(adapter, genome, folder, known.get("networks"), engine, threads)
+        where = folder or "the weights found here"
+        check_weights({**known, "name": name}, {**here["model"], "name": name}, str(where))
+        files |= {f"{name}.{k}": p for k, p in here.pop("files").items()}
+        abouts[name] = {**here["model"], "name": name}
+    sources = Sources(Config({**config.values, "base_scores": {}}, config.path), genome, labels)
+    readers = open_channels(model, sources, config.name, without)
+    files |= {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()}
+    refiner = Refiner(model, threads=threads)
+    shown = next(iter(scorers))
+    scorer = MetaScorer(refiner, scorers[shown], [scorers[n] for n in trained], sources, readers)
+    log.info(
+        "%s refines %s%s", model.recipe, ", ".join(trained) or "nothing", "; it is its base" if model.is_base else ""
+    )
+    modalities = {"present": list(readers), "absent": list(without)}
+    meta = described(model, Path(path).name, kind=model.kind, is_base=model.is_base, modalities=modalities)
+    others = [abouts[n] for n in abouts if n != shown]
+    return scorer, {"model": abouts[shown], "meta": {**meta, "base_models": others}, "files": files}
+
+
+def _adapter(name: str, entry: dict, config: Config) -> str:
+    """Which of libmeta.basemodels runs the base model that a model file calls `name`."""
+    adapter = entry.get("model", name)
+    if adapter not in basemodels.names():
+        raise MetaError(
+            f"no way to run base model {name}, whose scores of ALT the model needs, {config.name}; write "
+            f'[base_scores.{name}] model = "..." there, one of {", ".join(basemodels.names())}'
+        )
+    return adapter

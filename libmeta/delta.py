@@ -131,7 +131,8 @@ class Deltas:
     scorer: see libmeta.variant_windows. genes: None where there is no annotation (both strands, no mask). distance: bp
     searched on either side. longest: bp of an allele. regions: score only inside. like_spliceai: N outside the gene,
     windows as `folded` makes them, and indels where the record has them, not moved to the left. meta: a MetaScorer
-    (libmeta.delta_meta), which then scores in place of the scorer, for both models.
+    (libmeta.delta_meta), which then scores in place of the scorer, for both models. earlier: a Lookup
+    (libmeta.delta_lookup) that is asked first.
     """
 
     def __init__(
@@ -144,9 +145,11 @@ class Deltas:
         regions: Sequence[Region] = (),
         like_spliceai: bool = False,
         meta=None,
+        earlier=None,
     ):
         self.genome, self.scorer, self.genes, self.distance = genome, scorer, genes, distance
-        self.longest, self.regions, self.like_spliceai, self.meta = longest, regions, like_spliceai, meta
+        self.longest, self.regions, self.like_spliceai = longest, regions, like_spliceai
+        self.meta, self.earlier = meta, earlier
 
     def judge(self, chrom: str, pos: int, ref: str, alts: Sequence[str]) -> list[Allele]:
         """The alleles of one record (pos 1-based), not scored yet; one with the reason "missing" where it has no ALT."""
@@ -161,11 +164,16 @@ class Deltas:
 
     def score(self, chosen: Sequence[Allele]) -> None:
         """Fill the rows of the alleles that can be scored: one per gene, or one per strand where there is none."""
+        scored = [a for a in chosen if a.reason is None]
+        for allele in scored:
+            allele.rows = self._rows(allele)
+        if self.earlier is not None:
+            for contig in dict.fromkeys(a.contig for a in scored):
+                self.earlier.fill(contig, [(a.edit, row) for a in scored if a.contig == contig for row in a.rows])
         groups: dict[tuple, dict[Edit, list[Row]]] = {}
-        for allele in chosen:
-            if allele.reason is None:
-                allele.rows = self._rows(allele)
-                for row in allele.rows:
+        for allele in scored:
+            for row in allele.rows:
+                if row.effect is None:
                     bounds = (row.gene.start, row.gene.end) if row.gene and self.like_spliceai else None
                     groups.setdefault((allele.contig, row.strand, bounds), {}).setdefault(allele.edit, []).append(row)
         for (contig, strand, bounds), wanted in groups.items():

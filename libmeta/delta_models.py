@@ -59,6 +59,7 @@ def open_models(
         threads=threads,
     )
     about["files"] |= read.files
+    about["meta"]["evidence"] += sorted(read.files)
     return scorer.primary, scorer, about
 
 
@@ -98,7 +99,8 @@ def open_meta(
     engine: str,
     threads: int | None,
 ) -> tuple[MetaScorer, dict]:
-    """(scorer, about): the model ready to score variants; about["files"] is what was read.
+    """(scorer, about): the model ready to score variants; about["files"] is what was read, about["upstream"] the
+    chain of the model.
 
     primary: base model that is shown beside a model that refines none. labels: a SiteIndex for modalities that depend
     on genes. weights: of --weights, else of ms.toml, else the usual places. MetaError for a base model that cannot be run
@@ -106,7 +108,7 @@ def open_meta(
     """  # fmt: skip
     trained = {m["name"]: m for m in model.base_models}
     folders = weights_of(weights, [*trained] or [primary])
-    scorers, abouts, files = {}, {}, {"model": path}
+    scorers, abouts, files = {}, {}, {"meta": path}
     for name, known in (trained or {primary: {}}).items():
         entry = config.base_scores.get(name, {})
         adapter = _adapter(name, entry, config)
@@ -118,7 +120,7 @@ def open_meta(
         abouts[name] = {**here["model"], "name": name}
     sources = Sources(Config({**config.values, "base_scores": {}}, config.path), genome, labels)
     readers = open_channels(model, sources, config.name, without)
-    files |= {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()}
+    evidence = {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()}
     refiner = Refiner(model, threads=threads)
     shown = next(iter(scorers))
     scorer = MetaScorer(refiner, scorers[shown], [scorers[n] for n in trained], sources, readers)
@@ -128,7 +130,8 @@ def open_meta(
     modalities = {"present": list(readers), "absent": list(without)}
     meta = described(model, Path(path).name, kind=model.kind, is_base=model.is_base, modalities=modalities)
     others = [abouts[n] for n in abouts if n != shown]
-    return scorer, {"model": abouts[shown], "meta": {**meta, "base_models": others}, "files": files}
+    meta |= {"base_models": others, "evidence": sorted(evidence)}
+    return scorer, {"model": abouts[shown], "meta": meta, "files": files | evidence, "upstream": (model.provenance,)}
 
 
 def _adapter(name: str, entry: dict, config: Config) -> str:

@@ -147,6 +147,8 @@ class Job:
             "%s records, %s alleles: %s scored%s%s; %.0f s, %.1f alleles/s", f"{self.records:,}", f"{total:,}",
             f"{scored:,}", f", {why}" if why else "", left, seconds, scored / max(seconds, 1e-9),
         )  # fmt: skip
+        if self.deltas.earlier is not None:
+            log.info("%s rows were taken from %s", f"{self.deltas.earlier.taken:,}", self.deltas.earlier.path)
         if self.guard.wrong:
             log.warning(
                 "warning: REF is not what the genome has at %s of %s alleles (%.1f%%)%s",
@@ -178,5 +180,10 @@ def output(job: Job, target: str, kind: str, chain: list[dict], about: dict, *, 
         )  # fmt: skip
     if index:
         raise MetaError("only VCF and BCF have an index, --write-index; leave it out", USAGE)
-    settings = {"distance": deltas.distance, "like_spliceai": deltas.like_spliceai, "annotated": annotated}
-    return TableOutput(target, kind, profiles, deltas.meta is not None, {**about, **settings}, chain)
+    return TableOutput(target, kind, profiles, deltas.meta is not None, {**about, **settings(deltas)}, chain)
+
+
+def settings(deltas: Deltas) -> dict:
+    """What a table says of how it was made."""
+    annotated = deltas.genes is not None
+    return {"distance": deltas.distance, "like_spliceai": deltas.like_spliceai, "annotated": annotated}

@@ -1,19 +1,14 @@
 """ms-delta -m as users run it: fields beside those of the base model, sources asked for by name, mistakes in one line."""
 
-import logging
-import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import ms_delta
 import numpy as np
 import pyarrow.parquet as pq
 import pyBigWig
 import pytest
 from conftest import DATA, write_fasta
 from random_weights import random_net, write_keras, write_openspliceai
-from test_ms_delta import HEADER, MIXED, SEQUENCE, STATUS, bcftools_view, info, lines
+from test_ms_delta import HEADER, MIXED, SEQUENCE, STATUS, bcftools_view, info
 from test_predict_sequence import random_network, sequence_model
 
 from libmeta import basemodels
@@ -54,32 +49,6 @@ def world(tmp_path_factory):
     for name, model in models.items():
         (folder / f"{name}.safetensors").write_bytes(model.to_bytes())
     return folder, [folder / "in.vcf", "--threads", 1, "-D", 50]
-
-
-@pytest.fixture
-def delta(tmp_path, monkeypatch, capfd):
-    """delta(*arguments, code=0, says=None) -> (rows of out.vcf, stderr): ms-delta in this process, quick for many calls."""
-    monkeypatch.chdir(tmp_path)
-    log, hook, term = logging.getLogger("libmeta"), sys.excepthook, signal.getsignal(signal.SIGTERM)
-    before = log.handlers[:], log.propagate, log.level
-
-    def call(*arguments, code=0, says=None):
-        try:
-            ms_delta.main([*map(str, arguments), *(() if "-o" in arguments else ("-o", "out.vcf"))])
-            left = 0
-        except SystemExit as end:
-            left = end.code
-        told = capfd.readouterr().err
-        assert left == code, told
-        errors = [line for line in told.splitlines() if "error: " in line]
-        assert len(errors) == bool(code) and (says or "") in "".join(errors), told
-        return lines(Path("out.vcf").read_text()) if Path("out.vcf").exists() else [], told
-
-    yield call
-    sys.excepthook = hook
-    signal.signal(signal.SIGTERM, term)
-    log.handlers[:], log.propagate = before[:2]
-    log.setLevel(before[2])
 
 
 def options(world, model: str, toml: str = "ms.toml", weights: str = "weights/spliceai") -> list:

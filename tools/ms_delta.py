@@ -43,6 +43,7 @@ log = logging.getLogger("libmeta")
 @option("--masked", is_flag=True, help="Masked scores in the SpliceAI-shaped string; the other fields have both.")
 @option("--info-name", default="SpliceAI", show_default=True, metavar="NAME", help="INFO key of that string.")
 @option("--profiles", is_flag=True, help="Tables: also REF and ALT scores of every base of the window.")
+@option("--lookup", metavar="PARQUET", help="Results of an earlier ms-delta: what it has is not computed again.")
 @option("--region", "only", multiple=True, metavar="REGION", help="Score only here: chr1 or chr1:100-200; repeatable.")
 @option("--max-length", type=IntRange(1), default=10000, show_default=True, help="Longest REF or ALT that is scored.")
 @option("--strict", is_flag=True, help="Stop at a broken record instead of leaving it out.")
@@ -57,9 +58,9 @@ log = logging.getLogger("libmeta")
 @output
 @threads
 def main(variants, model, weights, meta, without, count, genes, distance, like_spliceai, masked, info_name, profiles,
-         only, max_length, strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
+         lookup, only, max_length, strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import delta_models, delta_run, streams, vcf
+    from libmeta import delta_lookup, delta_models, delta_run, streams, vcf
     from libmeta.delta import Deltas
     from libmeta.genome import Genome
     from libmeta.regions import parse_region
@@ -80,7 +81,12 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
         files = {"genome": fasta.path, **files, **about.pop("files")}
         if variants != "-":
             files["variants"] = variants
-        chain = streams.step("ms-delta", arguments(), files)
+        if lookup:
+            files["lookup"] = lookup
+        chain = streams.step("ms-delta", arguments(), files, about.pop("upstream", ()))
+        if lookup:
+            deltas.earlier = delta_lookup.Lookup(lookup, {**about, **delta_run.settings(deltas)}, chain[-1], profiles)
+            chain[-1:-1] = [s for s in deltas.earlier.provenance if s not in chain]
         job = delta_run.Job(reader, deltas, batch_size, strict, write_index)
         started = time.monotonic()
         with (

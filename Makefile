@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine docs data data-hg38 data-hg38-sizes clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -183,13 +183,16 @@ docs: $(READY) ## write the generated documents
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
 	$(BIN)/python -m libmeta.recipes README.md
 
-bench: bench-basescore bench-meta bench-delta-engine ## speed of the parts beside their peers on this machine
+bench: bench-basescore bench-meta bench-delta-engine bench-delta ## speed of the parts beside their peers on this machine
 
 bench-meta: $(READY) weights ## sequence model beside a plain PyTorch loop of the same network, and beside the base scores
 	$(BIN)/python tests/bench_meta.py
 
 bench-delta-engine: $(READY) weights ## variant effects by the cone beside full windows, by the same kernel
 	$(BIN)/python tests/bench_delta_engine.py
+
+bench-delta: $(READY) weights $(PEERS)/.ready ## variant effects beside openspliceai variant and SpliceAI's command
+	$(BIN)/python tests/bench_delta.py --peers $(PEERS)
 
 bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
 	$(BIN)/python tests/bench_basescore.py --peers $(PEERS)
@@ -198,6 +201,7 @@ $(PEERS)/.ready:
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install -q '$(TORCH_CPU)' || $(PEERS)/bin/pip install -q torch
 	$(PEERS)/bin/pip install -q openspliceai==0.0.7 tensorflow-cpu tf_keras
+	$(PEERS)/bin/pip install -q --no-deps spliceai==1.3.1 'setuptools<81'
 	touch $@
 
 data: build/data/chr15/.made build/data/chr19/.made ## chromosomes 15 and 19 whole, GENCODE v34, GTEx PSI and an ms.toml each into build/data (downloads 211 MB)

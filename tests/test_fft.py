@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,24 @@ def test_threads_and_repeats_give_the_same_bytes():
         assert np.array_equal(engine.score(codes), scores)
     each = built[2].score_each(codes)
     assert each.shape == (3, 3000, 3) and np.array_equal(each.mean(0), scores)
+
+
+def test_factors_live_as_long_as_the_call(monkeypatch):
+    """Of arrays that two threads make at once the cache keeps one; the kernel still reads the other."""
+    alive = []
+
+    def fresh(points, made=fft.twiddles.__wrapped__):
+        array = made(points)
+        alive.append(weakref.ref(array))
+        return array
+
+    layer = fft._ConvLayer(Conv(np.ones((32, 32, 11), np.float32), np.zeros(32), 1), 0.0, fft._Kernel(0))
+    seen = []
+    layer.kernel.layer = lambda call: seen.append(alive[-1]() is not None)
+    monkeypatch.setattr(fft, "twiddles", fresh)
+    rows = np.zeros((200, 32), np.float32)
+    layer(rows.ctypes.data, 200, rows.ctypes.data, fft._Workspace())
+    assert seen == [True]
 
 
 def test_tiling_equals_one_piece():

@@ -173,11 +173,11 @@ class _ConvLayer:
         with self.lock:
             if points not in self.matrices:
                 self.matrices[points] = frequency_matrices(self.conv.weight, points)
-        group = GROUP[points]
+        group, turns = GROUP[points], twiddles(points)  # held here: of two made at once the cache keeps one
         work = workspace.get("work", self.kernel.layer_floats(points, group))
         call = _LayerCall(
             source, target, _address(self.scale), _address(self.shift), _address(self.matrices[points]),
-            _address(self.bias), _address(twiddles(points)), work, rows, self.conv.kernel, self.conv.dilation,
+            _address(self.bias), _address(turns), work, rows, self.conv.kernel, self.conv.dilation,
             points, group, self.slope,
         )  # fmt: skip
         self.kernel.layer(ctypes.byref(call))

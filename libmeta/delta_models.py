@@ -6,61 +6,17 @@ from pathlib import Path
 from libmeta import basemodels
 from libmeta.config import Config
 from libmeta.delta_meta import MetaScorer
-from libmeta.delta_run import scorer_of
+from libmeta.delta_run import scorer_of, weights_of
 from libmeta.errors import USAGE, MetaError
 from libmeta.features import Sources
 from libmeta.genome import Genome
-from libmeta.inputs import Read, scored_regions
+from libmeta.inputs import scored_regions
 from libmeta.models.file import SequenceModel
 from libmeta.predict import about as described
 from libmeta.predict import check_weights, is_sequence
 from libmeta.predict_sequence import NEEDS_GENES, Refiner, open_channels, wanted_modalities
 
 log = logging.getLogger("libmeta")
-
-
-def open_models(
-    base: str,
-    meta: str | None,
-    without: tuple[str, ...],
-    config: Config,
-    genome: Genome,
-    weights: tuple[str, ...],
-    count: int | None,
-    engine: str,
-    threads: int | None,
-    only: tuple[str, ...],
-) -> tuple[object, MetaScorer | None, dict]:
-    """(scorer of a base model, MetaScorer or None, about) as the command line names them; about["files"] were read.
-
-    base: a base model; meta: a file of a sequence model, which brings its own. only: regions, which limit what is read.
-    """  # fmt: skip
-    if meta is None:
-        if without:
-            raise MetaError("nothing to leave out, --without; it goes with -m MODEL", USAGE)
-        scorer, about = scorer_of(base, genome, weights_of(weights, [base]).get(base), count, engine, threads)
-        return scorer, None, about
-    if count is not None:
-        raise MetaError("the model says how many networks its base models have, --models; leave it out", USAGE)
-    model = read_model(meta)
-    labels, read = None, Read()
-    if set(wanted_modalities(model, without)) & set(NEEDS_GENES):
-        _, labels, read = scored_regions(None, only, config, genome, True)
-    scorer, about = open_meta(
-        model,
-        meta,
-        base,
-        config,
-        genome,
-        labels=labels,
-        without=without,
-        weights=weights,
-        engine=engine,
-        threads=threads,
-    )
-    about["files"] |= read.files
-    about["meta"]["evidence"] += sorted(read.files)
-    return scorer.primary, scorer, about
 
 
 def read_model(path: str) -> SequenceModel:
@@ -70,42 +26,35 @@ def read_model(path: str) -> SequenceModel:
     return SequenceModel.from_file(path)
 
 
-def weights_of(given: tuple[str, ...], names: list[str]) -> dict[str, str]:
-    """{base model: folder} of --weights: one FOLDER for the only (or first) base model, or NAME=FOLDER for each."""
-    found = {}
-    for text in given:
-        name, is_named, folder = text.partition("=")
-        if is_named and name in names:
-            found[name] = folder
-        elif names[0] in found:
-            raise MetaError(
-                f"two folders of weights, --weights {text}; write NAME=FOLDER, NAME one of {', '.join(names)}", USAGE
-            )
-        else:
-            found[names[0]] = text
-    return found
+def open_labels(model: SequenceModel, without: tuple[str, ...], only: tuple[str, ...], config: Config, genome: Genome):
+    """(SiteIndex or None, files read) for modalities that depend on genes. only: regions, which limit what is read."""
+    if not set(wanted_modalities(model, without)) & set(NEEDS_GENES):
+        return None, {}
+    _, labels, read = scored_regions(None, only, config, genome, True)
+    return labels, read.files
 
 
 def open_meta(
-    model: SequenceModel,
     path: str,
     primary: str,
     config: Config,
     genome: Genome,
     *,
-    labels,
     without: tuple[str, ...],
     weights: tuple[str, ...],
     engine: str,
     threads: int | None,
+    only: tuple[str, ...],
 ) -> tuple[MetaScorer, dict]:
-    """(scorer, about): the model ready to score variants; about["files"] is what was read, about["upstream"] the
+    """(scorer, about): the model of a file ready to score variants; about["files"] is what was read, about["upstream"] the
     chain of the model.
 
-    primary: base model that is shown beside a model that refines none. labels: a SiteIndex for modalities that depend
-    on genes. weights: of --weights, else of ms.toml, else the usual places. MetaError for a base model that cannot be run
-    here or whose weights are others than those that the model was trained on.
+    primary: base model that is shown beside a model that refines none. weights: of --weights, else of ms.toml, else the
+    usual places. MetaError for a base model that cannot be run here or whose weights are others than those that the model
+    was trained on.
     """  # fmt: skip
+    model = read_model(path)
+    labels, annotation = open_labels(model, without, only, config, genome)
     trained = {m["name"]: m for m in model.base_models}
     folders = weights_of(weights, [*trained] or [primary])
     scorers, abouts, files = {}, {}, {"meta": path}
@@ -121,6 +70,7 @@ def open_meta(
     sources = Sources(Config({**config.values, "base_scores": {}}, config.path), genome, labels)
     readers = open_channels(model, sources, config.name, without)
     evidence = {f"{n}.{k}": p for n, r in readers.items() for k, p in r.inputs.items()}
+    evidence |= annotation
     refiner = Refiner(model, threads=threads)
     shown = next(iter(scorers))
     scorer = MetaScorer(refiner, scorers[shown], [scorers[n] for n in trained], sources, readers)

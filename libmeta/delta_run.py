@@ -34,6 +34,54 @@ def genes_of(
     return GeneIndex(genome, tiers, only), {f"annotation.{t['name']}": t["gtf"] for t in tiers}
 
 
+def open_models(
+    base: str,
+    meta: str | None,
+    config: Config,
+    genome: Genome,
+    *,
+    without: tuple[str, ...],
+    weights: tuple[str, ...],
+    count: int | None,
+    engine: str,
+    threads: int | None,
+    only: tuple[str, ...],
+) -> tuple[object, object | None, dict]:
+    """(scorer of a base model, MetaScorer or None, about) as the command line names them; about["files"] were read.
+
+    base: a base model; meta: a file of a sequence model, which brings its own. only: regions, which limit what is read.
+    """  # fmt: skip
+    if meta is None:
+        if without:
+            raise MetaError("nothing to leave out, --without; it goes with -m MODEL", USAGE)
+        scorer, about = scorer_of(base, genome, weights_of(weights, [base]).get(base), count, engine, threads)
+        return scorer, None, about
+    if count is not None:
+        raise MetaError("the model says how many networks its base models have, --models; leave it out", USAGE)
+    from libmeta.delta_models import open_meta  # loads torch
+
+    scorer, about = open_meta(
+        meta, base, config, genome, without=without, weights=weights, engine=engine, threads=threads, only=only
+    )
+    return scorer.primary, scorer, about
+
+
+def weights_of(given: tuple[str, ...], names: list[str]) -> dict[str, str]:
+    """{base model: folder} of --weights: one FOLDER for the only (or first) base model, or NAME=FOLDER for each."""
+    found = {}
+    for text in given:
+        name, is_named, folder = text.partition("=")
+        if is_named and name in names:
+            found[name] = folder
+        elif names[0] in found:
+            raise MetaError(
+                f"two folders of weights, --weights {text}; write NAME=FOLDER, NAME one of {', '.join(names)}", USAGE
+            )
+        else:
+            found[names[0]] = text
+    return found
+
+
 def scorer_of(name: str, genome: Genome, weights, count, engine: str, threads: int | None) -> tuple[object, dict]:
     """(scorer of libmeta.variant_windows, about): the base model ready to score; about["files"] are its weights.
 

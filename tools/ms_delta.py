@@ -60,7 +60,7 @@ log = logging.getLogger("libmeta")
 def main(variants, model, weights, meta, without, count, genes, distance, like_spliceai, masked, info_name, profiles,
          lookup, only, max_length, strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import delta_lookup, delta_models, delta_run, streams, vcf
+    from libmeta import delta_run, streams, vcf
     from libmeta.delta import Deltas
     from libmeta.genome import Genome
     from libmeta.regions import parse_region
@@ -73,9 +73,10 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
     with vcf.Reader(variants) as reader:
         regions = [parse_region(text, fasta.contigs) for text in only]
         known, files = delta_run.genes_of(genes, sources, fasta, {r.chrom for r in regions} or None)
-        scorer, refined, about = delta_models.open_models(
-            model, meta, without, sources, fasta, weights, count, engine, threads, only
-        )
+        scorer, refined, about = delta_run.open_models(
+            model, meta, sources, fasta, without=without, weights=weights, count=count, engine=engine, threads=threads,
+            only=only,
+        )  # fmt: skip
         deltas = Deltas(fasta, scorer, known, distance, max_length, regions, like_spliceai, refined)
         delta_run.check_options(deltas, reader, masked, write_index)
         files = {"genome": fasta.path, **files, **about.pop("files")}
@@ -85,7 +86,9 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
             files["lookup"] = lookup
         chain = streams.step("ms-delta", arguments(), files, about.pop("upstream", ()))
         if lookup:
-            deltas.earlier = delta_lookup.Lookup(lookup, {**about, **delta_run.settings(deltas)}, chain[-1], profiles)
+            from libmeta.delta_lookup import Lookup
+
+            deltas.earlier = Lookup(lookup, {**about, **delta_run.settings(deltas)}, chain[-1], profiles)
             chain[-1:-1] = [s for s in deltas.earlier.provenance if s not in chain]
         job = delta_run.Job(reader, deltas, batch_size, strict, write_index)
         started = time.monotonic()

@@ -10,6 +10,7 @@ from libmeta.config import Config
 from libmeta.errors import NOTHING_TO_SCORE, MetaError
 from libmeta.genome import Genome
 from libmeta.introns import ACCEPTOR, DONOR, pack
+from libmeta.labels import check as check_labels
 from libmeta.regions import Region, merge, parse_region, read_bed
 from libmeta.site_index import SiteIndex
 from libmeta.streams import input_kind, open_input, open_table
@@ -74,6 +75,7 @@ def _sites(stream, genome: Genome, read: Read) -> SiteIndex:
         raise MetaError(f"no gene spans (ms.genes), {stream.name}; make the table with ms-labels")
     meta, table = stream.metadata, stream.table()
     _check_build(table, meta["genes"], genome, stream.name)
+    check_labels(table, meta.get("recipe"), stream.name)
     return SiteIndex(
         table, meta["genes"], genome.contigs, meta.get("recipe"), meta.get("tiers", []), meta.get("rule", {})
     )

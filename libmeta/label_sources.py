@@ -73,42 +73,89 @@ def _short(path: str) -> str:
     return Path(path).name.split(".")[0] or path
 
 
-def reference(text: str | None, recipe: str | None, tiers: list[dict]) -> tuple[int, ...]:
+def reference(text: str | None, tiers: list[str]) -> tuple[int, ...]:
     """Tier numbers of --reference; all tiers of the annotation where it was not given."""
-    if text is None:
-        return tuple(range(len(tiers)))
-    if recipe != "m3":
-        raise MetaError("--reference is for recipe m3, command line; add --recipe m3 or leave it out", USAGE)
-    names = [t["name"] for t in tiers]
-    out = []
-    for item in text.split(","):
-        if item in names:
-            out.append(names.index(item))
-        elif item.isdigit() and int(item) < len(tiers):
-            out.append(int(item))
-        else:
-            raise MetaError(f"no tier {item!r}, --reference; the tiers are {', '.join(names)}", USAGE)
-    return tuple(sorted(set(out)))
+    return tuple(range(len(tiers))) if text is None else numbers(text, tiers, "--reference")
 
 
-def rule(given: dict, recipe, labelled_for: str | None, tiers: list[str], settings: dict) -> dict:
+def numbers(text: str, tiers: list[str], option: str) -> tuple[int, ...]:
+    """Tier numbers of names or numbers joined by commas."""
+    return tuple(sorted({number(item, tiers, option) for item in text.split(",")}))
+
+
+def number(item: str, tiers: list[str], option: str) -> int:
+    """The number of a tier by its name or number. Raises MetaError (usage) for one that is not there."""
+    if item in tiers:
+        return tiers.index(item)
+    if item.isdecimal() and int(item) < len(tiers):
+        return int(item)
+    raise MetaError(f"no tier {item!r}, {option}; the tiers are {', '.join(tiers)}", USAGE)
+
+
+def tier_weights(text: str, tiers: list[str]) -> tuple[float, ...]:
+    """Weights of --tier-weights: one for each tier in order (1,0.85,0.65), or by name (MANE=1,basic=0.5): then a tier that
+    is not named keeps its own. Raises MetaError (usage) for a weight that is negative or no number, and unknown names.
+    """
+    items = text.split(",")
+    weights = dict(enumerate(labels.TIER_WEIGHTS))
+    if named := "=" in text:
+        pairs = [item.partition("=") for item in items]
+        found = {number(name, tiers, "--tier-weights"): value for name, _, value in pairs}
+    else:
+        found = dict(enumerate(items))
+    if not named and len(found) != len(tiers):
+        raise MetaError(f"{len(found)} weights for {len(tiers)} tiers, --tier-weights {text}; give one for each", USAGE)
+    weights |= {tier: weight(value, f"--tier-weights {text}") for tier, value in found.items()}
+    return tuple(weights[i] for i in sorted(weights))
+
+
+def weight(text: str, where: str) -> float:
+    """A finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise MetaError(f"weight {text!r} is not a number from 0 on, {where}; mend it", USAGE)
+    return value
+
+
+def settings(given: dict, labels_of: str | None, tiers: list[str]) -> dict:
+    """Settings of a label rule from options as they were typed (None: not given), parsed. tiers: their names.
+
+    Raises MetaError (usage) for an option that is not of this rule.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    known = labels.OPTIONS.get(labels_of, ())
+    if strange := [name for name in given if name not in known]:
+        whose = " and ".join(r for r, names in labels.OPTIONS.items() if strange[0] in names)
+        raise MetaError(
+            f"--{strange[0].replace('_', '-')} is for labels of {whose}, not of {labels_of}; leave it out", USAGE
+        )
+    for name in given.keys() & {"reference", "minus"}:
+        given[name] = numbers(given[name], tiers, f"--{name}")
+    if "tier_weights" in given:
+        given["tier_weights"] = tier_weights(given["tier_weights"], tiers)
+    return given
+
+
+def rule(given: dict, recipe, labelled_for: str | None, tiers: list[str], told: dict) -> dict:
     """Settings of the label rule: those given; with none, the labels that the sites carry, where they are this recipe's.
 
-    given: reference (text), min_support, min_psi, None where not said. labelled_for, tiers, settings: the recipe that the
-    sites were labelled for, the names of their tiers, and the settings of their rule. Kept labels have "given".
+    given: options of the rule as typed, None where not said. labelled_for, tiers, told: the recipe that the sites were
+    labelled for, the names of their tiers, and the settings of their rule. Kept labels have "given". Raises MetaError
+    where hidden sites would come to light again.
     """
-    given = {k: v for k, v in given.items() if v is not None}
-    if given and recipe.labels != "m3":
+    parsed = settings(given, recipe.labels, tiers or ["0", "1", "2"])
+    if not parsed and labelled_for == recipe.labels:
+        return {"given": True, **told}
+    if "hide" in told:
         raise MetaError(
-            f"--{next(iter(given)).replace('_', '-')} is for labels of m3, recipe {recipe.name}; leave it out", USAGE
+            f"sites are hidden for {labelled_for}, and the labels of {recipe.labels} would show them; label anew with "
+            f"ms-labels --recipe {recipe.labels} --hide",
+            USAGE,
         )
-    if not given and labelled_for == recipe.labels:
-        return {"given": True, **settings}
-    if "reference" in given:
-        given["reference"] = reference(
-            given["reference"], recipe.labels, [{"name": n} for n in tiers or ("0", "1", "2")]
-        )
-    return given
+    return parsed
 
 
 def regions(texts: tuple[str, ...], bed: str | None, contigs: Contigs) -> list[Region] | None:
@@ -117,17 +164,26 @@ def regions(texts: tuple[str, ...], bed: str | None, contigs: Contigs) -> list[R
     return found or None
 
 
-def label(sites: Sites, recipe: str | None, known: tuple[int, ...], min_support: int, min_psi: float) -> Sites:
-    """Fill label and weight; for m3 keep only measured genes. Raises NOTHING_TO_SCORE where nothing is left."""
+def label(sites: Sites, recipe: str | None, rule: dict) -> Sites:
+    """Fill label and weight. m3 keeps measured genes only, m2a and m2b the genes with a positive site. rule: settings().
+
+    Raises NOTHING_TO_SCORE where nothing is left.
+    """
+    if recipe:
+        sites = sites.labelled(*labels.RULES[recipe](sites.facts(), **rule))
     if recipe == "m3":
-        sites = sites.labelled(*labels.m3(sites.facts(), known, min_support, min_psi))
         sites = replace(sites, genes=[g for g in sites.genes if g.measured])
         if not sites.genes:
             raise MetaError(
                 "no gene here is covered by junction evidence; give evidence of these genes", NOTHING_TO_SCORE
             )
-    elif recipe:
-        sites = sites.labelled(*labels.RULES[recipe](sites.facts()))
+    if recipe in labels.EVALUATION:
+        genes = sites.positive_genes()
+        sites = replace(sites, genes=[g for g in sites.genes if g.gene in genes])
+        if not sites.genes:
+            raise MetaError(
+                f"no site is positive under {recipe}; check --minus and the tiers of the annotation", NOTHING_TO_SCORE
+            )
     if not sites.genes and not sites.table.num_rows:
         raise MetaError(
             "no gene and no site in the regions; check --region, --bed and the annotation", NOTHING_TO_SCORE

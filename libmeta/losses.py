@@ -6,6 +6,8 @@ The logits are those of the sampled training windows: the prior of the sampling 
 import torch
 from torch.nn import functional
 
+from libmeta.errors import MetaError
+
 FOCUS = 2.0  # gamma of the focal loss (Lin et al. 2017)
 
 
@@ -28,16 +30,23 @@ def divergence(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor,
 
 
 def unlabelled(
-    logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, prior: tuple[float, float], **_
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    prior: tuple[float, float],
+    hidden: tuple[float, float] | None = None,
+    **_,
 ) -> torch.Tensor:
     """Non-negative positive-unlabelled risk (Kiryo et al. 2017), summed over donor and acceptor, each against the rest.
 
-    prior: share of true sites of each kind among the positions as sampled, above that of the annotated ones. Positions
-    labelled neither are the unlabelled ones. A batch without a positive of a kind counts that kind's unlabelled only.
+    prior: share of true sites of each kind among the positions as sampled, above that of the annotated ones. hidden: the
+    same among the positions labelled neither, which are the unlabelled ones; as in the paper, where the unlabelled sample
+    holds all positives, it is the prior unless it is given. A batch without a positive of a kind counts that kind's
+    unlabelled only.
     """
     log_p = functional.log_softmax(logits, -1)
     total = logits.sum() * 0
-    for kind, pi in enumerate(prior):
+    for kind, (pi, share) in enumerate(zip(prior, hidden or prior, strict=True)):
         is_site = -log_p[..., kind]
         is_none = -torch.log(-torch.expm1(torch.clamp(log_p[..., kind], max=-1e-6)))
         positive = weight * (target == kind)
@@ -45,9 +54,22 @@ def unlabelled(
         if not positive.any():
             total = total + _mean(is_none, free)
             continue
-        negative = _mean(is_none, free) - pi * _mean(is_none, positive)
+        negative = _mean(is_none, free) - share * _mean(is_none, positive)
         total = total + pi * _mean(is_site, positive) + torch.clamp(negative, min=0)
     return total
+
+
+def soft_targets(label: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(target float32 (..., 3), weight 0 or 1): the weight of a site becomes the probability of its class, the rest is on
+    neither. label int64 (...,), weight (...,) in [0, 1].
+
+    Raises MetaError for a weight that is no probability.
+    """
+    if not bool(((weight >= 0) & (weight <= 1)).all()):
+        raise MetaError("a soft target outside [0, 1], shards; make them again from sites whose weights lie between")
+    target = functional.one_hot(label, 3).to(weight.dtype) * weight[..., None]
+    target[..., 2] = torch.where(label == 2, torch.ones_like(weight), 1 - weight)
+    return target, (weight > 0).to(weight.dtype)
 
 
 LOSSES = {"ce": cross_entropy, "focal": focal, "kl": divergence, "nnpu": unlabelled}

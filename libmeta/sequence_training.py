@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from libmeta import __version__, encode, models, starting_blend
+from libmeta import __version__, encode, label_gaps, models, starting_blend
 from libmeta.bootstrap import MINIMUM_GENES
 from libmeta.checkpoint import link as softmax
 from libmeta.encode import SMALLEST
 from libmeta.errors import USAGE, MetaError
-from libmeta.losses import LOSSES
+from libmeta.losses import LOSSES, soft_targets
 from libmeta.models.folded import Folded
 from libmeta.recipes import SequenceRecipe
 from libmeta.sequence_validation import Judged, chance_of_gain, judge, of_base, tiles
@@ -72,10 +72,6 @@ def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, witho
         raise MetaError(f"no base scores, {shards.folder}; make them with ms-features --dense where ms.toml names some")
     if base and len(set(base)) < len(base):
         raise MetaError(f"a base model named twice, --base {','.join(base)}; name each once", USAGE)
-    if recipe.loss == "nnpu" and not recipe.site_share_true:
-        raise MetaError(
-            f"loss nnpu of {recipe.name} needs site_share_true, the share of true sites; add it to the recipe"
-        )
     if manifest["recipe"] != recipe.labels:
         raise MetaError(
             f"labels of {manifest['recipe']}, {shards.folder}, but {recipe.name} needs those of {recipe.labels}; make the "
@@ -147,7 +143,12 @@ def fit(
     regions = shards.regions("train"), shards.regions("valid")
     check(shards, recipe)
     sampler = window_sampler(shards, recipe, seed)
-    ratio, true_share = sampling_ratio(sampler, lambda i: shards.labels(regions[0][i], *sampler.spans[i]))
+
+    def labels(i: int) -> tuple[np.ndarray, np.ndarray]:
+        return shards.labels(regions[0][i], *sampler.spans[i])
+
+    ratio, true_share = sampling_ratio(sampler, labels)
+    about_loss = loss_settings(shards, recipe, sampler, labels, ratio, true_share)
     offset = torch.tensor(np.log(ratio), dtype=torch.float32, device=workers.device)
     batch = max(recipe.batch // workers.count, 1)
     steps = max(recipe.windows // (batch * workers.count), 1)
@@ -201,7 +202,7 @@ def fit(
         ):
             with torch.autocast(workers.device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits = wrapped(*inputs)
-            loss = loss_of(logits.float() + offset, label, weight, prior=recipe.site_share_true)
+            loss = loss_of(logits.float() + offset, label, weight, **about_loss)
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
@@ -218,7 +219,22 @@ def fit(
         run.epoch += 1
         rate = len(losses) * batch * workers.count / trained
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
-    return outcome(run, best_base, base, true_share)
+    found = outcome(run, best_base, base, true_share)
+    found.summary |= about_loss
+    return found
+
+
+def loss_settings(shards: Shards, recipe: SequenceRecipe, sampler: WindowSampler, labels, ratio, true_share) -> dict:
+    """What the recipe's loss has to know beside logits and labels; the log tells it."""
+    if recipe.loss != "nnpu":
+        return {}
+    gaps = label_gaps.estimate(shards)
+    prior, hidden = label_gaps.as_sampled(gaps, sampler, labels, ratio, true_share)
+    log.info(
+        "of the true donors %.1f %% are annotated, of the acceptors %.1f %% (validation regions, by the base model): a share "
+        "of %.2e and %.2e of all positions is taken to be sites", *(100 * gaps.found), *gaps.prior,
+    )  # fmt: skip
+    return {"prior": prior, "hidden": hidden, "annotated": tuple(gaps.found.tolist())}
 
 
 def outcome(run: Run, which: int, base: Judged, true_share: np.ndarray) -> Outcome:
@@ -327,7 +343,7 @@ def batches(
         low = (step * workers.count + workers.rank) * batch
         rows = range(low, low + batch)
         windows = [(draws.region[i], int(draws.start[i])) for i in rows]
-        return tensors(shards, windows, recipe.window, context, dropped[rows])
+        return tensors(shards, windows, recipe.window, context, dropped[rows], recipe.soft)
 
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(make, step) for step in range(min(AHEAD, steps))]
@@ -339,11 +355,12 @@ def batches(
 
 
 def tensors(
-    shards: Shards, windows: list[tuple[int, int]], width: int, context: int, dropped: np.ndarray
+    shards: Shards, windows: list[tuple[int, int]], width: int, context: int, dropped: np.ndarray, soft: bool = False
 ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """Inputs, label int64 (n, width) and weight float32 (n, width) of windows (region, start) of training regions.
 
-    dropped: bool (n, modalities), modalities taken away.
+    dropped: bool (n, modalities), modalities taken away. soft: weights of sites are targets, and label is then what
+    losses.soft_targets gives.
     """
     regions = shards.regions("train")
     parts = [shards.read(regions[r], at - context, at + width + context) for r, at in windows]
@@ -357,6 +374,8 @@ def tensors(
     inner = slice(context, context + width)
     label = torch.from_numpy(stacked["label"][:, inner].astype(np.int64))
     weight = torch.from_numpy(stacked["weight"][:, inner].astype(np.float32))
+    if soft:
+        label, weight = soft_targets(label, weight)
     return [torch.from_numpy(x) for x in encoded.arrays()], label, weight
 
 

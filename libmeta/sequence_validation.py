@@ -124,7 +124,8 @@ def judge(
             continue
         part = shards.read(region, low - context, high + context)
         inner = slice(context, context + high - low)
-        label, weight = part["label"][inner], part["weight"][inner]
+        # a weight says how to train, not how often a position is there
+        label, weight = part["label"][inner], (part["weight"][inner] > 0).astype(np.float32)
         base = part["base"][0][:, inner].T
         counted = (weight > 0) & np.isfinite(base).all(axis=1)
         if counted.any():

@@ -9,7 +9,7 @@ from libmeta.dense import Piece
 from libmeta.errors import USAGE, MetaError
 from libmeta.genome import reverse_complement
 from libmeta.introns import DONOR, NEITHER
-from libmeta.labels import assign_labels
+from libmeta.labels import EVALUATION, assign_labels, check
 from libmeta.site_index import SiteIndex
 from libmeta.streams import Stream
 
@@ -28,8 +28,10 @@ def open_sites(stream: Stream, contigs: Contigs) -> SiteIndex:
             raise MetaError(
                 f"gene {gene} ends past {ours} ({contigs.lengths[ours]:,} bp), {stream.name}; likely another build"
             )
+    table = stream.table()
+    check(table, meta.get("recipe"), stream.name)
     about = meta.get("recipe"), meta.get("tiers", []), meta.get("rule", {})
-    return SiteIndex(stream.table(), meta["genes"], contigs, *about)
+    return SiteIndex(table, meta["genes"], contigs, *about)
 
 
 def recipe(name: str | None, index: SiteIndex, where: str):
@@ -41,6 +43,8 @@ def recipe(name: str | None, index: SiteIndex, where: str):
             f"no recipe, neither with --recipe nor in {where}; give --recipe m1-s, or label with ms-labels --recipe",
             USAGE,
         )
+    if name is None and index.recipe in EVALUATION:
+        raise MetaError(f"labels of {index.recipe} are to evaluate on, {where}; label with ms-labels --recipe m2")
     chosen = recipes.get(name or f"{index.recipe}-s")
     if chosen.target != "class":
         raise MetaError(
@@ -84,12 +88,12 @@ class Labeller:
         plain = {"site": NEITHER, "label": NEITHER}
         rows = {
             k: np.append(facts[k], [plain.get(k, np.nan)] * 2)
-            for k in ("site", "tier", "reads", "psi", "label", "weight")
+            for k in ("site", "tier", "reads", "psi", "breadth", "label", "weight")
         }
         rows["measured"] = np.append(facts["measured"], [False, True])
         rows["weight"][-2:] = (0, 1) if self.recipe.labels == "m3" else 1
         names = {
-            **{k: f"label.{k}" for k in ("site", "tier", "reads", "psi", "measured", "weight")},
+            **{k: f"label.{k}" for k in ("site", "tier", "reads", "psi", "breadth", "measured", "weight")},
             "label": "label.class",
         }
         batch = pa.RecordBatch.from_pydict({names[k]: pa.array(v) for k, v in rows.items()})

@@ -118,24 +118,32 @@ def pack(
         sample.add(piece.channels[:, train], order[piece.chrom], position[train], piece.strand == "-")
         for name, value in PARTS.items():
             mine = part == value
-            counted = np.where(mine & (value == TRAIN) | mine & ~known, weight, np.float32(0))
-            shown = np.where(mine, label, np.uint8(NEITHER))
-            _count(counts[name], shown[mine], counted[mine])
+            shown, counted = in_part(mine, value, label, weight, known)
+            count(counts[name], shown[mine], counted[mine])
             for low, high in stretches(mine, flank):
                 at = piece.cut(piece.start + low, piece.start + high)
                 writer.add(at, order[piece.chrom], value, turned(at, shown[low:high], counted[low:high]))
         tell(int(piece.core.sum()))
-    return Packed(writer.close(), {k: _told(v) for k, v in counts.items()}, sample.scales())
+    return Packed(writer.close(), {k: told(v) for k, v in counts.items()}, sample.scales())
 
 
-def _count(counts: np.ndarray, label: np.ndarray, weight: np.ndarray) -> None:
+def in_part(
+    mine: np.ndarray, part: int, label: np.ndarray, weight: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(label, weight) as they stand in a part: its own bases (`mine`) only, known sites in training only; all (L,)."""
+    counted = np.where(mine & (part == TRAIN) | mine & ~known, weight, np.float32(0))
+    return np.where(mine, label, np.uint8(NEITHER)), counted
+
+
+def count(counts: np.ndarray, label: np.ndarray, weight: np.ndarray) -> None:
     """Add to (2, 4): how many, and the weights, of donor, acceptor, neither and masked."""
     kind = np.where(weight > 0, label, 3)
     counts[0] += np.bincount(kind, minlength=4)
     counts[1] += np.bincount(kind, weights=weight, minlength=4)
 
 
-def _told(counts: np.ndarray) -> dict:
+def told(counts: np.ndarray) -> dict:
+    """What count() has added up, by name."""
     names = (*SITE_NAMES, "masked")
     plain = {n: int(v) for n, v in zip(names, counts[0], strict=True)}
     return {**plain, "weighted": {n: float(v) for n, v in zip(SITE_NAMES, counts[1], strict=False)}}

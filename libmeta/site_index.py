@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from libmeta.contigs import Contigs
 from libmeta.introns import NEITHER
 
-_NUMBERS = ("tier", "reads", "psi_max", "label", "weight")
+_NUMBERS = ("tier", "reads", "psi_max", "breadth", "label", "weight")
 
 
 class SiteIndex:
@@ -63,11 +63,11 @@ class SiteIndex:
     def facts(self, chrom: str, strand: str, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Label facts of ascending positions.
 
-        site uint8 (2 where none; a one-base exon counts as its site of the lower tier), tier reads psi label weight
+        site uint8 (2 where none; a one-base exon counts as its site of the lower tier), tier reads psi breadth label weight
         float64 (NaN: none), measured bool, splice_type transcript_id transcript_count as the annotation columns.
         """
         n = len(positions)
-        out = {k: np.full(n, np.nan) for k in ("tier", "reads", "psi", "label", "weight")}
+        out = {k: np.full(n, np.nan) for k in ("tier", "reads", "psi", "breadth", "label", "weight")}
         out |= {"site": np.full(n, NEITHER, np.uint8), "transcript_count": np.zeros(n, np.int32)}
         out |= {k: np.full(n, None, object) for k in ("splice_type", "transcript_id")}
         out["measured"] = self.measured(chrom, strand, positions)
@@ -83,6 +83,7 @@ class SiteIndex:
             ("tier",) * 2,
             ("reads",) * 2,
             ("psi", "psi_max"),
+            ("breadth",) * 2,
             ("label",) * 2,
             ("weight",) * 2,
         ):

@@ -17,7 +17,7 @@ from libmeta import tiers as annotation_tiers
 from libmeta.errors import USAGE, MetaError
 from libmeta.gene_spans import Genes, GeneSpan
 from libmeta.genome import Genome
-from libmeta.introns import ACCEPTOR, DONOR, member, pack
+from libmeta.introns import ACCEPTOR, DONOR, NEITHER, member, pack
 from libmeta.regions import Region, merge
 from libmeta.support import site_support
 
@@ -53,7 +53,12 @@ class Sites:
 
         donor = pc.equal(self.table["site"], "donor").to_numpy()
         site = np.where(donor, DONOR, ACCEPTOR).astype(np.uint8)
-        return labels.Facts(site, floats("tier"), floats("reads"), floats("psi_max"), self.measured)
+        return labels.Facts(site, floats("tier"), floats("reads"), floats("psi_max"), self.measured, floats("breadth"))
+
+    def positive_genes(self) -> set[str]:
+        """Genes that hold a site labelled donor or acceptor with a weight."""
+        positive = pc.and_(pc.less(self.table["label"], NEITHER), pc.greater(self.table["weight"], 0))
+        return set(pc.unique(pc.list_flatten(self.table.filter(positive)["genes"])).to_pylist())
 
     def labelled(self, label: np.ndarray, weight: np.ndarray) -> "Sites":
         """With the label and weight columns filled."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from libmeta.contigs import Contigs
 from libmeta.errors import NOTHING_TO_SCORE, MetaError
+from libmeta.labels import check as check_labels
 from libmeta.regions import Region, parse_region
 from libmeta.streams import read_metadata
 
@@ -135,6 +136,7 @@ def _check(table: pa.Table, meta: dict, where: str) -> None:
         raise MetaError(f"no gene spans (ms.genes) in its metadata, {where}; make it with ms-labels")
     if table["label"].null_count or table["weight"].null_count or (not table.num_rows and not meta.get("recipe")):
         raise MetaError(f"the sites have no labels, {where}; run ms-labels --recipe m1 (or m3)")
+    check_labels(table, meta.get("recipe"), where)
 
 
 def _keys(table: pa.Table) -> tuple[pa.DictionaryArray, np.ndarray, np.ndarray, np.ndarray]:

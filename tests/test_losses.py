@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from libmeta.losses import LOSSES
+from libmeta.errors import MetaError
+from libmeta.losses import LOSSES, soft_targets
 
 rng = np.random.default_rng(0)
 LOGITS = rng.normal(0, 3, (4, 7, 3))
@@ -48,6 +49,30 @@ def test_nnpu_is_the_published_risk():
             mean(-np.log1p(-P[..., k]), free) - pi[k] * mean(-np.log1p(-P[..., k]), positive), 0
         )
     assert value("nnpu", prior=pi) == pytest.approx(expected)
+
+
+def test_nnpu_takes_what_is_hidden_from_the_unlabelled():
+    pi, hidden = (0.3, 0.2), (0.02, 0.1)
+    expected = 0.0
+    for k in (0, 1):
+        positive, free = WEIGHT * (k == LABEL), WEIGHT * (LABEL == 2)
+        none = -np.log1p(-P[..., k])
+        expected += pi[k] * mean(-np.log(P[..., k]), positive)
+        expected += max(mean(none, free) - hidden[k] * mean(none, positive), 0)
+    assert value("nnpu", prior=pi, hidden=hidden) == pytest.approx(expected)
+
+
+def test_soft_targets():
+    label, weight = torch.tensor([[0, 1, 2, 1]]), torch.tensor([[0.25, 1.0, 1.0, 0.0]])
+    target, counts = soft_targets(label, weight)
+    assert target.tolist() == [[[0.25, 0, 0.75], [0, 1, 0], [0, 0, 1], [0, 0, 1]]]
+    assert counts.tolist() == [[1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("wrong", [1.01, -0.2, float("nan")])
+def test_soft_targets_are_probabilities(wrong):
+    with pytest.raises(MetaError, match=r"soft target outside \[0, 1\]"):
+        soft_targets(torch.tensor([0, 2]), torch.tensor([wrong, 1.0]))
 
 
 def test_nnpu_risk_is_never_negative_and_needs_no_positive():

@@ -104,6 +104,49 @@ def test_m1_and_ms_toml(folder, run):
     assert max(r["reads"] or 0 for r in rows) > 0
 
 
+def test_sites_that_are_not_canonical(folder, run):
+    """Their genes are the scope; the canonical sites in them are masked, or negative where that is asked for."""
+    common = ("--genome", "genome.fa", *TIERS, "--recipe", "m2b", "-o", "s.parquet")
+    run("ms-labels", *common)
+    rows, scope = table("s.parquet"), {g[4] for g in streams.open_table("s.parquet").metadata["genes"]}
+    positive = [r for r in rows if r["weight"] > 0]
+    assert {r["tier"] for r in positive} == {1}
+    assert {g for r in positive for g in r["genes"]} == scope
+    assert {g for r in rows for g in r["genes"]} > scope
+    run("ms-labels", *common, "--others", "negative", "--minus", "basic")
+    assert all((r["label"] == 2) == (r["tier"] == 0) and r["weight"] == 1 for r in table("s.parquet"))
+
+
+def test_weights_by_tier(folder, run):
+    run("ms-labels", "--genome", "genome.fa", *TIERS, "--recipe", "m2c", "--tier-weights", "all=0.2", "-o", "s.parquet")
+    assert {(r["tier"], round(r["weight"], 4)) for r in table("s.parquet")} == {(0, 1.0), (1, 0.2)}
+    assert streams.open_table("s.parquet").metadata["rule"] == {"tier_weights": [1.0, 0.2, 0.65]}
+
+
+def test_hidden_sites(folder, run):
+    """The same lot each time and whatever else is asked for; told for training as neither, listed for evaluation."""
+    common = ("--genome", "genome.fa", *TIERS, "--recipe", "m2")
+    run("ms-labels", *common, "-o", "all.parquet")
+    done = run("ms-labels", *common, "--hide", 0.4, "--hidden", "h.parquet", "-o", "s.parquet")
+    told, hidden = table("s.parquet"), table("h.parquet")
+    lot = [r["label"] == 2 for r in told]
+    assert f"{sum(lot)} positive sites hidden" in done.stderr.decode()
+    assert 0.2 < sum(lot) / len(lot) < 0.6
+    assert [r["weight"] for r in hidden] == [float(x) for x in lot]
+    assert {r["weight"] for r in told} == {1}
+    plain = table("all.parquet")
+    for rows in (told, hidden):
+        assert [{**r, "label": None, "weight": None} for r in rows] == [
+            {**r, "label": None, "weight": None} for r in plain
+        ]
+    assert [r["label"] for r in hidden] == [r["label"] for r in plain]
+    run("ms-labels", *common, "--hide", 0.4, "--region", "chr1:1,001-9,000", "-o", "part.parquet")
+    key = {(r["pos"], r["strand"], r["site"]): r["label"] for r in told}
+    assert all(key[r["pos"], r["strand"], r["site"]] == r["label"] for r in table("part.parquet"))
+    run("ms-labels", *common, "--hide", 0.4, "--seed", 2, "-o", "other.parquet")
+    assert [r["label"] for r in table("other.parquet")] != [r["label"] for r in told]
+
+
 def test_regions(folder, run):
     common = ("--genome", "genome.fa", *TIERS, "-o", "s.parquet")
     run("ms-labels", *common, "--region", "1:1,001-3,000:+", "--region", "chr1:5001-6000")
@@ -144,8 +187,18 @@ ERRORS = [  # arguments, exit code, in the message
     (["a.gtf", "--junctions", "moved.bed"], 1, "have splice dinucleotides, moved.bed; likely another build"),
     (["a.gtf", "--junctions", "past.bed"], 1, "junction ends at 25,000, past chr1"),
     (["a.gtf", "--recipe", "m3"], 2, "recipe m3 needs junction evidence"),
-    (["a.gtf", "--reference", "0"], 2, "--reference is for recipe m3"),
+    (["a.gtf", "--reference", "0"], 2, "--reference is for labels of m3"),
     (["a.gtf", "--recipe", "m3", "--junctions", "liver.bed", "--reference", "MANE"], 2, "no tier 'MANE'"),
+    ([*TIERS, "--recipe", "m2", "--minus", "basic"], 2, "--minus is for labels of m2a and m2b, not of m2"),
+    ([*TIERS, "--recipe", "m2b", "--minus", "MANE"], 2, "no tier 'MANE', --minus; the tiers are basic, all"),
+    ([*TIERS, "--recipe", "m2b", "--minus", "0,1"], 3, "no site is positive under m2b; check --minus"),
+    ([*TIERS, "--recipe", "m2c", "--tier-weights", "1,-0.5"], 2, "weight '-0.5' is not a number from 0 on"),
+    ([*TIERS, "--recipe", "m2c", "--tier-weights", "1,nan"], 2, "weight 'nan' is not a number from 0 on"),
+    ([*TIERS, "--recipe", "m2c", "--tier-weights", "1,0.5,0.3"], 2, "3 weights for 2 tiers"),
+    ([*TIERS, "--recipe", "m2c", "--tier-weights", "basic=1,novel=2"], 2, "no tier 'novel', --tier-weights"),
+    ([*TIERS, "--hide", "0.5"], 2, "--hide is for labels to train on"),
+    ([*TIERS, "--recipe", "m2b", "--hide", "0.5"], 2, "--hide is for labels to train on"),
+    ([*TIERS, "--recipe", "m2", "--hidden", "h.parquet"], 2, "--hidden without --hide"),
     (["a.gtf", "--tier", "x=a.gtf"], 2, "both as arguments and with --tier"),
     (["--tier", "a.gtf"], 2, "not NAME=FILE[:TAG]"),
     ([], 2, "no annotation"),

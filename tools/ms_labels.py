@@ -1,7 +1,11 @@
 """ms-labels: annotation tiers, junctions and PSI -> splice sites with their evidence and, on request, labels."""
 
+import logging
+
 from libmeta import cli
 from libmeta.cli import Choice, FloatRange, IntRange, argument, option, tool
+
+log = logging.getLogger("libmeta")
 
 
 @tool(
@@ -24,13 +28,22 @@ from libmeta.cli import Choice, FloatRange, IntRange, argument, option, tool
 @option("--junctions", multiple=True, metavar="[TISSUE=]FILE",
         help="STAR SJ.out.tab, regtools BED12, leafcutter BED6, GTEx GCT, TSV, or a junctions table.")  # fmt: skip
 @option("--psi", metavar="FILE", help="Exon x tissue PSI table, CSV or TSV, coordinates 1-based.")
-@option("--recipe", type=Choice(["m1", "m2", "m3"]),
-        help="Fill label and weight: m1 canonical, m2 all annotated, m3 novel.")  # fmt: skip
+@option("--recipe", type=Choice(["m1", "m2", "m2a", "m2b", "m2c", "m2d", "m3"]),
+        help="Fill label and weight: m1 canonical; m2 all annotated; m2c, m2d the same, weighed by tier or by evidence; m3 "
+        "novel; to evaluate on: m2a, m2b sites of tier 1, or of all tiers, that are not canonical.")  # fmt: skip
 @option(
     "--reference",
     metavar="TIER[,TIER]",
     help="m3: tiers that count as known, by name or number [default: all].",
 )
+@option("--minus", metavar="TIER[,TIER]", help="m2a, m2b: tiers whose sites are taken away [default: tier 0].")
+@option("--others", type=Choice(["masked", "negative"]),
+        help="m2a, m2b: what the sites are that are not positive [default: masked].")  # fmt: skip
+@option("--tier-weights", metavar="W,W,W", help="m2c: weight of each tier, in order or NAME=W [default: 1,0.85,0.65].")
+@option(
+    "--hide", type=FloatRange(0, 1), metavar="SHARE", help="Label this share of the positive sites neither, by chance."
+)
+@option("--hidden", metavar="FILE", help="Also write the sites with the hidden ones positive and all others masked.")
 @option("--min-support", type=IntRange(1), default=3, show_default=True, help="Reads that support a site.")
 @option("--min-psi", type=FloatRange(0, 1), default=0.05, show_default=True, help="m3: PSI that supports a site.")
 @option("--min-dinucleotide", type=FloatRange(0, 1), default=0.95, show_default=True,
@@ -45,11 +58,12 @@ from libmeta.cli import Choice, FloatRange, IntRange, argument, option, tool
 @option("--bed", metavar="FILE", help="Regions as BED.")
 @option("--genes-only", metavar="NAME[,NAME]", help="Only these genes, by id or name.")
 @option("--genes-bed", metavar="FILE", help="Also write the genes looked at as BED6 (m3: those measured).")
+@cli.seed
 @cli.output
 @option("-O", "--output-format", type=Choice(["table", "bed"]), help="[default: bed for *.bed, else table]")
-def main(annotations, tiers, genome, config, junctions, psi, recipe, reference, min_support, min_psi, min_dinucleotide,
-         regions, bed, genes_only, genes_bed, output, output_format):  # fmt: skip
-    from libmeta import beds, label_sources, schema, site_report, streams
+def main(annotations, tiers, genome, config, junctions, psi, recipe, hide, hidden, min_support, min_psi,
+         min_dinucleotide, regions, bed, genes_only, genes_bed, seed, output, output_format, **rule):  # fmt: skip
+    from libmeta import beds, hiding, label_sources, site_report, streams
     from libmeta import config as configuration
     from libmeta import sites as site_tables
     from libmeta.genome import Genome
@@ -59,26 +73,51 @@ def main(annotations, tiers, genome, config, junctions, psi, recipe, reference, 
         cli.refuse_terminal(output)
     settings = configuration.load(config)
     sources = label_sources.gather(settings, annotations, tiers, junctions, psi, recipe)
-    known = label_sources.reference(reference, recipe, sources.tiers)
+    names = [t["name"] for t in sources.tiers]
+    settings_of = label_sources.settings(rule, recipe, names)
+    if recipe == "m3":
+        known = label_sources.reference(rule["reference"], names)
+        settings_of = {"reference": known, "min_support": min_support, "min_psi": min_psi}
+    _check_hiding(recipe, hide, hidden)
     fasta = Genome(settings.genome(genome))
     found = site_tables.build(
         fasta, sources.tiers, sources.junctions, sources.psi, label_sources.regions(regions, bed, fasta.contigs),
         set(genes_only.split(",")) if genes_only else None, min_support, min_dinucleotide,
     )  # fmt: skip
-    found = label_sources.label(found, recipe, known, min_support, min_psi)
+    found = label_sources.label(found, recipe, settings_of)
+    if hide is not None:
+        found, unseen, count = hiding.hide(found, hide, seed)
+        settings_of |= {"hide": hide, "seed": seed}
     site_report.tell(found, recipe)
+    if hide is not None:
+        log.info("%s positive sites hidden", f"{count:,}")
     chain = streams.step("ms-labels", cli.arguments(), sources.inputs(fasta.path, bed))
     if genes_bed:
         beds.write_bed(genes_bed, site_report.gene_rows(found.genes), chain)
     if bed_wanted:
         beds.write_bed(output, site_report.site_rows(found.table), chain)
         return
-    form = schema.load("sites")
-    spans = [g.row for g in found.genes]
-    rule = {"reference": list(known), "min_support": min_support, "min_psi": min_psi} if recipe == "m3" else {}
-    meta = streams.metadata(form.name, form.version, chain, genes=spans, tiers=found.tiers, recipe=recipe, rule=rule)
-    with streams.Writer(output, form.arrow.with_metadata(meta)) as writer:
-        for piece in site_report.by_contig(found.table):
+    for path, sites in ((output, found), *([(hidden, unseen)] if hidden else [])):
+        _write(path, sites, chain, recipe, settings_of)
+
+
+def _check_hiding(recipe, hide, hidden):
+    from libmeta import labels
+    from libmeta.errors import USAGE, MetaError
+
+    if hidden and hide is None:
+        raise MetaError("--hidden without --hide, command line; say which share to hide", USAGE)
+    if hide is not None and (recipe is None or recipe in labels.EVALUATION):
+        raise MetaError("--hide is for labels to train on, command line; add --recipe m1, m2, m2c, m2d or m3", USAGE)
+
+
+def _write(path, sites, chain, recipe, rule):
+    from libmeta import schema, site_report, streams
+
+    form, spans = schema.load("sites"), [g.row for g in sites.genes]
+    meta = streams.metadata(form.name, form.version, chain, genes=spans, tiers=sites.tiers, recipe=recipe, rule=rule)
+    with streams.Writer(path, form.arrow.with_metadata(meta)) as writer:
+        for piece in site_report.by_contig(sites.table):
             writer.write(piece)
 
 

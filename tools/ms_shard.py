@@ -11,11 +11,13 @@ log = logging.getLogger("libmeta")
     "Pack DENSE (an Arrow stream or Parquet of ms-features --dense; - is standard input) and the labels of a sites table "
     "into training shards: a folder of HDF5 files and manifest.json.\n\n"
     "Training and validation regions only; test regions never get in. A command that was killed goes on where it stopped "
-    "when it is given again."
+    "when it is given again. Where DENSE is a folder of shards, they are labelled anew: the same bases and split."
 )
-@argument("dense", default="-")
+@argument("dense", metavar="DENSE|SHARDS", default="-")
 @option("--labels", metavar="FILE", help="Sites table of ms-labels.")
-@option("--recipe", metavar="NAME", help="m1-s, m3-s, ... [default: the one that the sites table was labelled for].")
+@option(
+    "--recipe", metavar="NAME", help="m1-s, m2c-s, m3-s, ... [default: the one that the sites table was labelled for]."
+)
 @option("--split", metavar="NAME", help="By chromosome: spliceai or held-out.")
 @option("--train", multiple=True, metavar="REGION", help="chr1 or chr1:100-200 (1-based) [default: all that is left].")
 @option("--valid", multiple=True, metavar="REGION", help="Validation [default: one 100 kb block in five].")
@@ -23,10 +25,13 @@ log = logging.getLogger("libmeta")
 @option("--reference", metavar="TIERS", help="m3: tiers that count as annotated, by name or number [default: all].")
 @option("--min-support", type=IntRange(1), help="m3: reads that support a site [default: 3].")
 @option("--min-psi", type=FloatRange(0, 1), help="m3: PSI that supports a site [default: 0.05].")
+@option("--tier-weights", metavar="W,W,W", help="m2c: weight of each tier, in order or NAME=W [default: 1,0.85,0.65].")
 @option("--bases", type=IntRange(1), metavar="N", help="Most bases in one file [default: 16777216].")
 @option("--check", metavar="FOLDER", help="Only compare the shards of FOLDER with their checksums.")
 @option("-o", "--output", metavar="FOLDER", help="Where to write; the folder is made.")
 def main(dense, labels, recipe, split, train, valid, test, bases, check, output, **rule):
+    from pathlib import Path
+
     from libmeta import split as splits
     from libmeta import streams
     from libmeta.errors import USAGE, MetaError
@@ -38,10 +43,39 @@ def main(dense, labels, recipe, split, train, valid, test, bases, check, output,
     for name, value, what in (("--labels", labels, "the sites table"), ("-o", output, "the folder to write")):
         if not value:
             raise MetaError(f"no {name}, command line; name {what}", USAGE)
+    if Path(dense).is_dir():
+        if split or train or valid or test or bases:
+            raise MetaError(
+                "the split of shards stays as it is, command line; leave out --split, --train, ... --bases", USAGE
+            )
+        _label_anew(Shards(dense), labels, recipe, output, rule)
+        return
     parts = splits.parse(split, train, valid, test)
     with streams.open_input(dense) as handle:
         stream = streams.open_table(dense, handle).expect("dense")
         _pack(stream, labels, recipe, parts, bases, output, rule, {} if dense == "-" else {"dense": dense})
+
+
+def _label_anew(shards, labels, recipe, output, rule) -> None:
+    from libmeta import label_sources, shard_labels, shard_relabel, streams
+    from libmeta.contigs import Contigs
+    from libmeta.shards import MANIFEST
+
+    table = streams.open_table(labels)
+    index = shard_labels.open_sites(table, Contigs(shard_relabel.lengths(shards), str(shards.folder)))
+    chosen = shard_labels.recipe(recipe, index, table.name)
+    options = label_sources.rule(rule, chosen, index.recipe, index.tiers, index.rule)
+    upstream = (shards.manifest["provenance"], table.provenance)
+    files = {"labels": labels, "shards": str(shards.folder / MANIFEST)}
+    chain = streams.step("ms-shard", arguments(), files, upstream)
+    labeller = shard_labels.Labeller(index, chosen, options)
+    told = {
+        "recipe": chosen.labels, "provenance": chain,
+        "rule": {**options, "labels": chosen.labels, "reference_weight": chosen.reference_weight},
+    }  # fmt: skip
+    with progress(sum(f["bases"] for f in shards.manifest["files"]), "bp", "labelling") as bar:
+        counts = shard_relabel.relabel(shards, labeller, output, told, labels, bar.update)
+    _tell(counts)
 
 
 def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
@@ -80,8 +114,12 @@ def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
         "%s bases in %d files (%d written now), %.1f bytes per base, %s bases/s",
         f"{packed:,}", len(found.files), writer.written, size / packed, f"{packed / max(seconds, 1e-9):,.0f}",
     )  # fmt: skip
-    for part, counts in found.counts.items():
-        log.info("%s: %s", part, ", ".join(f"{k} {v:,}" for k, v in counts.items() if k != "weighted"))
+    _tell(found.counts)
+
+
+def _tell(counts: dict) -> None:
+    for part, found in counts.items():
+        log.info("%s: %s", part, ", ".join(f"{k} {v:,}" for k, v in found.items() if k != "weighted"))
 
 
 def _scaled(layout, found) -> list[dict]:

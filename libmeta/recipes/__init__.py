@@ -51,9 +51,9 @@ class SequenceRecipe:
     labels, target, evidence, uses, leaves_out, reference_weight: as of PositionRecipe; leaves_out names channels.
     kind: "meta", "window" or "seq2seq". network: changes of its configuration. window: bases of a training window that
     are scored (its context comes on top). epochs of `windows` windows at most; patience: epochs without a better
-    validation AP. site_share: windows that are drawn at a site. loss: ce, focal, kl or nnpu, which
-    needs site_share_true, the share of true donors and of true acceptors among positions as sampled. modality_dropout: chance
-    that a window lacks a modality. profiles: {name: changes of these settings}.
+    validation AP. site_share: windows that are drawn at a site. loss: ce, focal, kl or nnpu, whose
+    priors are estimated (see libmeta.label_gaps). soft: the weight of a site is the probability of its class, its target.
+    modality_dropout: chance that a window lacks a modality. profiles: {name: changes of these settings}.
     """
 
     name: str
@@ -77,7 +77,7 @@ class SequenceRecipe:
     clip: float = 1.0
     site_share: float = 0.5
     loss: str = "ce"
-    site_share_true: tuple[float, ...] = ()
+    soft: bool = False
     modality_dropout: float = 0.1
     profiles: dict = field(default_factory=lambda: dict(PROFILES))
 

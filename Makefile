@@ -97,6 +97,18 @@ $(SOURCES)/ms.toml: | $(if $(filter piece,$(DATA)),,$(SOURCES)/.made)
 $(D)/m1.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m1 --genes-bed $(D)/genes.bed -o $@
 
+# every annotated site; weighed by tier (TIER_WEIGHTS=1,0.85,0.65) and by evidence; alternative sites to evaluate on;
+# half of the annotation hidden, and the hidden half to evaluate on
+TIER_WEIGHTS ?=
+$(D)/m2.sites.parquet $(D)/m2a.sites.parquet $(D)/m2b.sites.parquet $(D)/m2d.sites.parquet: $(D)/%.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
+	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe $* -o $@
+
+$(D)/m2c.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
+	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m2c $(if $(TIER_WEIGHTS),--tier-weights $(TIER_WEIGHTS)) -o $@
+
+$(D)/half.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
+	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m2 --hide 0.5 --hidden $(D)/hidden.sites.parquet -o $@
+
 $(D)/m3.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m3 --reference MANE -o $@
 
@@ -110,6 +122,16 @@ $(SCORES).json: $(D)/m1.sites.parquet $(D)/models-$(MODELS) weights/spliceai/spl
 
 $(D)/features.parquet: $(SCORES).json
 	$(RUN) $(BIN)/ms-features $(D)/genes.bed $(CONFIG) --modalities all-but-junction,sequence -o $@
+
+# junctions are a feature of m2 alone: where they are the target, ms-train refuses them
+$(D)/m2.features.parquet: $(SCORES).json
+	$(RUN) $(BIN)/ms-features $(D)/genes.bed $(CONFIG) --modalities all -o $@
+
+$(D)/m2-p.ubj: $(D)/m2.features.parquet
+	$(RUN) $(BIN)/ms-train $< --recipe m2-p $(SPLIT) -o $@
+
+$(D)/m2-p.scores.parquet: $(D)/m2-p.ubj $(D)/m2.features.parquet
+	$(RUN) $(BIN)/ms-predict -m $< $(word 2,$^) -o $@ $(CONFIG) --tracks $(D)/m2-p --annotation $(SOURCES)/gencode.v34.gtf.gz
 
 $(D)/m1-p.ubj: $(D)/features.parquet
 	$(RUN) $(BIN)/ms-train $< --recipe m1-p $(SPLIT) -o $@
@@ -129,6 +151,25 @@ $(D)/%.shards/manifest.json: $(D)/%.sites.parquet $(SCORES).json
 	  $(BIN)/ms-shard - --labels $< $(SPLIT) -o $(@D)
 	touch $@
 
+# with junctions; the other labels of the family are given to the same bases
+$(D)/m2.shards/manifest.json: $(D)/m2.sites.parquet $(SCORES).json
+	$(RUN) $(BIN)/ms-features $(D)/genes.bed $(CONFIG) --dense --modalities all | $(BIN)/ms-shard - --labels $< $(SPLIT) -o $(@D)
+	touch $@
+
+$(D)/m2c.shards/manifest.json $(D)/m2d.shards/manifest.json $(D)/half.shards/manifest.json: $(D)/%.shards/manifest.json: $(D)/%.sites.parquet $(D)/m2.shards/manifest.json
+	$(RUN) $(BIN)/ms-shard $(D)/m2.shards --labels $< -o $(@D)
+	touch $@
+
+$(D)/m2-s.safetensors $(D)/m2f-s.safetensors: $(D)/m2.shards/manifest.json
+$(D)/m2c-s.safetensors: $(D)/m2c.shards/manifest.json
+$(D)/m2d-s.safetensors $(D)/m2d-soft-s.safetensors: $(D)/m2d.shards/manifest.json
+$(foreach m,m2-s m2c-s m2d-s m2d-soft-s m2f-s,$(D)/$(m).safetensors): $(D)/%.safetensors:
+	$(RUN) $(BIN)/ms-train $(<D) --recipe $* $(QUICK) -o $@
+
+# plain cross-entropy and positive-unlabelled risk where half of the sites are hidden
+$(D)/half-ce.safetensors $(D)/half-pu.safetensors: $(D)/half-%.safetensors: $(D)/half.shards/manifest.json
+	$(RUN) $(BIN)/ms-train $(<D) --recipe $(if $(filter ce,$*),m2-s,m2f-s) $(QUICK) -o $@
+
 $(D)/m3-s.safetensors: $(D)/m3.shards/manifest.json
 	$(RUN) $(BIN)/ms-train $(<D) --recipe m3-s $(QUICK) -o $@
 
@@ -138,20 +179,46 @@ $(D)/m1-window.safetensors: QUICK := $(if $(QUICK),--epochs 3 --windows 8192)
 $(D)/m1-s.safetensors $(D)/m1-window.safetensors $(D)/m1-seq2seq.safetensors: $(D)/m1-%.safetensors: $(D)/m1.shards/manifest.json
 	$(RUN) $(BIN)/ms-train $(<D) --recipe m1-$* $(QUICK) -o $@
 
+# UNCOVERED=uniform: where the base model was not run, from 1/3 for each class
+UNCOVERED ?=
 $(D)/%.refined.parquet: $(D)/%.safetensors
 	$(RUN) $(BIN)/ms-predict -m $< $(D)/genes.bed --region $(TEST) -o $@ $(CONFIG) --tracks $(D)/$* \
-	  --annotation $(SOURCES)/gencode.v34.gtf.gz
+	  --annotation $(SOURCES)/gencode.v34.gtf.gz $(if $(UNCOVERED),--uncovered $(UNCOVERED))
 
+# the m2 family is judged on every annotated site, whatever a site counted for in training
 define judge_sequence
-$(D)/$(1).metrics.json: $(D)/$(1).refined.parquet $(D)/$(firstword $(subst -, ,$(1))).sites.parquet
+$(D)/$(1).metrics.json: $(D)/$(1).refined.parquet $(D)/$(2).sites.parquet
 	$$(RUN) $$(BIN)/ms-eval $$< --labels $$(word 2,$$^) --region $$(TEST) -o $$@ --html $(D)/$(1).html $$(LOCUS)
 endef
-$(foreach m,m1-s m1-window m1-seq2seq m3-s,$(eval $(call judge_sequence,$(m))))
+$(foreach m,m1-s m1-window m1-seq2seq,$(eval $(call judge_sequence,$(m),m1)))
+$(foreach m,m2-s m2c-s m2d-s m2d-soft-s m2f-s,$(eval $(call judge_sequence,$(m),m2)))
+$(eval $(call judge_sequence,m3-s,m3))
+
+# alternative sites, $(1) m2a or m2b, of a model $(2)
+define judge_alternative
+$(D)/$(1).$(2).metrics.json: $(D)/$(2).refined.parquet $(D)/$(1).sites.parquet
+	$$(RUN) $$(BIN)/ms-eval $$< --labels $$(word 2,$$^) --region $$(TEST) -o $$@
+endef
+$(foreach p,m2a m2b,$(foreach m,m1-s m2-s,$(eval $(call judge_alternative,$(p),$(m)))))
+$(foreach m,half-ce half-pu,$(eval $(call judge_alternative,hidden,$(m))))
+$(D)/hidden.sites.parquet: $(D)/half.sites.parquet
 
 .SECONDARY: # what lies between stays: a second make goes on from it
 
 m1-p: $(D)/m1-p.metrics.json ## canonical sites: labels -> base scores -> features -> train -> predict -> eval (DATA=chr15: whole)
 m3-p: $(D)/m3-p.metrics.json ## sites that the reference (MANE) does not have, supported by GTEx PSI
+.PHONY: m2-p m2-s m2c-s m2d-s m2f-s m2a m2b m2f-hidden
+m2-p: $(D)/m2-p.metrics.json ## every annotated site, junctions as a feature, position model
+m2-s: $(D)/m2-s.metrics.json ## every annotated site, junctions as a feature, sequence model
+m2c-s: $(D)/m2c-s.metrics.json ## the same, weighed by tier (TIER_WEIGHTS=1,0.85,0.65)
+m2d-s: $(D)/m2d-s.metrics.json $(D)/m2d-soft-s.metrics.json ## the same, by evidence: as weight and as soft target
+m2f-s: $(D)/m2f-s.metrics.json ## the same, what is not annotated being unlabelled
+m2a: $(D)/m2a.m1-s.metrics.json $(D)/m2a.m2-s.metrics.json ## alternative sites of tier 1: base model, m1-s, m2-s (UNCOVERED=uniform)
+m2b: $(D)/m2b.m1-s.metrics.json $(D)/m2b.m2-s.metrics.json ## alternative sites of tiers 1 and 2, told apart
+m2f-hidden: $(D)/hidden.half-ce.metrics.json $(D)/hidden.half-pu.metrics.json ## half of the sites hidden: who finds them?
+m2a m2b m2f-hidden:
+	@for f in $^; do echo; echo "== $$f"; $(BIN)/ms-eval --table -q $$f; done
+
 m1-s: $(D)/m1-s.metrics.json ## canonical sites at every base, sequence model: labels -> base scores -> shards -> train -> predict -> eval
 m3-s: $(D)/m3-s.metrics.json ## the same for sites that the reference does not have
 m1-window: $(D)/m1-window.metrics.json ## the window classifier, one position at a time

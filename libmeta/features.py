@@ -92,6 +92,11 @@ def open_readers(sources: Sources, wanted: list[str], must: bool) -> tuple[dict,
     return readers, absent
 
 
+def settings(readers: dict) -> dict:
+    """{modality.key: value} of what ms.toml says beside files that changes what is read, for provenance."""
+    return {f"{n}.{k}": v for n, reader in readers.items() for k, v in getattr(reader, "settings", {}).items()}
+
+
 def columns(readers: dict, labelled: bool) -> list[schema.Column]:
     """Columns of the stream: key, weight, labels if there are any, then the columns of each modality."""
     fixed = [c for c in schema.load("features").columns if labelled or not c.optional]

@@ -21,6 +21,7 @@ from libmeta.scores import open_entry
 
 PIECE = 200_000  # core bases read at a time: long against the context, small in memory
 BATCH = 1 << 16  # bases that the network takes at a time: its activations stay in the processor's cache
+UNIFORM = np.float32(1 / 3)
 NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
 
 
@@ -109,13 +110,17 @@ class Refiner:
 
     context: bases that it needs on each side of a core. base_names, channel_names: what pieces must hold, in order.
     device, dtype: of the network (float32 or bfloat16). batch: bases that it takes at a time; batch and threads change
-    results by rounding only. MetaError for a model that needs to be told a tissue.
+    results by rounding only. uniform: where the primary base model has no score, 1/3 for each class stands for it, which is
+    what the network takes for unknown; else there is no refined score either. MetaError for a model that needs to be told
+    a tissue.
     """
 
     def __init__(
-        self, model, device: str = "cpu", dtype: str = "float32", batch: int = BATCH, threads: int | None = None
-    ):
-        self.model, self.batch = model, batch
+        self, model, device: str = "cpu", dtype: str = "float32", batch: int = BATCH, threads: int | None = None,
+        uniform: bool = False,
+    ):  # fmt: skip
+        self.model, self.batch, self.uniform = model, batch, uniform
+        self.filled = 0  # bases without a primary base score that were refined from 1/3 each
         self.base_names = [m["name"] for m in model.base_models]
         self.channel_names = [] if model.is_base else [c["name"] for c in model.channels]
         network = model.network()
@@ -141,7 +146,12 @@ def refine(refiner: Refiner, piece: Piece) -> np.ndarray:
     near = piece.cut(piece.start + low - refiner.context, piece.start + high + refiner.context)
     out = base_probabilities(near) if refiner.network is None else run(refiner, near)
     if refiner.needs_base:
-        out[np.isnan(piece.base[0, :, low:high]).any(axis=0)] = np.nan
+        lacking = np.isnan(piece.base[0, :, low:high]).any(axis=0)
+        refiner.filled += int(lacking[at - low].sum()) if refiner.uniform else 0
+        if not refiner.uniform:
+            out[lacking] = np.nan
+        elif refiner.network is None:
+            out[lacking] = UNIFORM
     return out if len(at) == high - low else out[at - low]
 
 
@@ -232,6 +242,8 @@ def _scored(refiner: Refiner, piece: Piece) -> Scored:
     refined[at - low] = refine(refiner, piece)
     if refiner.base_names:
         base[:, at - low] = piece.base[0][:, at]
+        if refiner.uniform:
+            base[:, at - low] = np.where(np.isnan(base).any(axis=0), UNIFORM, base)[:, at - low]
     return Scored(piece.chrom, piece.start + low, piece.strand, piece.core[low:high], refined, base)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from libmeta import dinucleotides
 from libmeta.errors import MetaError
 from libmeta.genome import Genome
 from libmeta.introns import exon_sides
@@ -26,6 +27,8 @@ _ALIASES = {"chromosome": "chrom", "chr": "chrom", "gene": "gene_id"}
 _KEYS = ("chrom", "start", "end", "strand", "gene_id")
 _PASSED = ("gene_name", "name", "exon_id", "transcript_id", "")  # text columns that are no tissue
 _STRANDS = {"+": 1, "-": -1}
+FIT = 0.35  # of exon ends: 2 in 3 fit where the build is right (the rest end transcripts), 1 in 6 by chance
+ENDS = 100
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,18 @@ def read(path: str | Path, genome: Genome, only: set[str] | None = None) -> Psi:
     table = pa.Table.from_batches(columns)
     psi = _checked(table, np.concatenate(chosen), tissues, genome, where)
     return _with_missing(psi)
+
+
+def check_build(psi: Psi, genome: Genome) -> None:
+    """Raises MetaError where the ends of the exons have splice dinucleotides about as often as chance makes."""
+    keys = np.unique(np.concatenate(exon_sides(psi.chrom, psi.start, psi.end, psi.strand)))
+    fit, known = dinucleotides.fits(dinucleotides.beside(genome, keys), keys)
+    n = int(known.sum())
+    if n >= ENDS and (fit & known).sum() < FIT * n:
+        raise MetaError(
+            f"only {(fit & known).sum() / n:.1%} of {n:,} exon ends have a splice dinucleotide, {psi.where}; likely another "
+            f"build than {genome.contigs.build or 'the genome'}, or shifted coordinates: use files of one build"
+        )
 
 
 def _batches(handle, names, header, delimiter, where):

@@ -24,8 +24,6 @@ from libmeta.support import site_support
 log = logging.getLogger("libmeta")
 
 NOVEL = 3
-PSI_FIT = 0.35  # of exon ends: 2 in 3 fit where the build is right (the rest end transcripts), 1 in 6 by chance
-PSI_ENDS = 100
 
 
 @dataclass(frozen=True)
@@ -160,16 +158,10 @@ def _places(table: pa.Table, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exon_ends(genome: Genome, path: str | Path, only: set[str] | None) -> psi_tables.SitePsi:
-    """PSI by exon end. Raises MetaError where the ends have splice dinucleotides about as often as chance makes."""
-    exons = psi_tables.site_psi(psi_tables.read(path, genome, only))
-    fit, known = dinucleotides.fits(dinucleotides.beside(genome, exons.keys), exons.keys)
-    n = int(known.sum())
-    if n >= PSI_ENDS and (fit & known).sum() < PSI_FIT * n:
-        raise MetaError(
-            f"only {(fit & known).sum() / n:.1%} of {n:,} exon ends have a splice dinucleotide, {path}; likely another "
-            f"build than {genome.contigs.build or 'the genome'}, or shifted coordinates: use files of one build"
-        )
-    return exons
+    """PSI by exon end, of a table of this build."""
+    table = psi_tables.read(path, genome, only)
+    psi_tables.check_build(table, genome)
+    return psi_tables.site_psi(table)
 
 
 def candidates(genome: Genome, exons: psi_tables.SitePsi, known: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -47,16 +47,20 @@ def fingerprint(path: str | Path) -> str:
     return f"sampled-sha256:{digest.hexdigest()}"
 
 
-def step(tool: str, arguments: list[str], inputs: dict[str, str | Path], upstream: tuple = ()) -> list[dict]:
+def step(
+    tool: str, arguments: list[str], inputs: dict[str, str | Path], upstream: tuple = (), settings: dict | None = None
+) -> list[dict]:
     """The provenance chain of an output: the chains of its inputs, each step once, then this command.
 
     inputs: name -> path of every file read, hashed here. upstream: chains (lists of steps) of inputs of ours.
+    settings: what ms.toml says beside file names that changes the output.
     """
     chain: list[dict] = []
     for steps in upstream:
         chain += [s for s in steps if s not in chain]
     hashes = {name: fingerprint(path) for name, path in sorted(inputs.items())}
-    return [*chain, {"tool": tool, "version": __version__, "arguments": list(arguments), "inputs": hashes}]
+    mine = {"tool": tool, "version": __version__, "arguments": list(arguments), "inputs": hashes}
+    return [*chain, {**mine, "settings": settings} if settings else mine]
 
 
 def metadata(format_name: str, version: int, provenance: list[dict], **extra) -> dict[bytes, bytes]:

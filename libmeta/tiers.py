@@ -53,6 +53,7 @@ def read(genome: Genome, tiers: list[dict], only: set[str] | None) -> Tiers:
     """
     files: dict[Path, Annotation] = {}
     best: dict[Path, np.ndarray] = {}
+    own: list[np.ndarray] = []  # site keys of each tier by itself
     for number, tier in enumerate(tiers):
         path = Path(tier["gtf"]).absolute()
         if path not in files:
@@ -62,8 +63,21 @@ def read(genome: Genome, tiers: list[dict], only: set[str] | None) -> Tiers:
         if not has.any():
             _no_transcripts(files[path], tier)
         best[path][has] = np.minimum(best[path][has], number)
+        own.append(np.unique(files[path].select(has).sites()[0]))
+    _tell_gaps([tier["name"] for tier in tiers], own)
     keep = {p: b < _NONE for p, b in best.items()}
     return _tiers([files[p].select(keep[p]) for p in files], [best[p][keep[p]] for p in files])
+
+
+def _tell_gaps(names: list[str], own: list[np.ndarray]) -> None:
+    """Warn of tiers that do not nest: a wider one that lacks sites of the one before it. own: sorted site keys of each."""
+    for i in range(len(own) - 1):
+        lacking = int((~np.isin(own[i], own[i + 1], assume_unique=True)).sum())
+        if lacking and len(own[i + 1]):
+            log.warning(
+                "warning: tiers do not nest: %s of %s sites of %s are not in %s; they keep tier %d", f"{lacking:,}",
+                f"{len(own[i]):,}", names[i], names[i + 1], i,
+            )  # fmt: skip
 
 
 def _tiers(sources: list[Annotation], transcript_tier: list[np.ndarray]) -> Tiers:

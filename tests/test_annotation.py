@@ -10,7 +10,7 @@ from annotation_case import LENGTH, Transcript
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libmeta import annotation, dinucleotides
+from libmeta import annotation, dinucleotides, tiers
 from libmeta.contigs import Contigs
 from libmeta.errors import CUT_SHORT, MetaError
 from libmeta.introns import pack, unpack
@@ -274,3 +274,32 @@ def test_masked_sequence_is_not_counted(tmp_path):
     sequence["chr1"] = sequence["chr1"][:9000].lower() + "N" * (LENGTH - 9000)
     found = rates_of(tmp_path, made, sequence)
     assert all(0 < r.known < 30 and r.fitting == r.known for r in found)
+
+
+# ---- tiers ----------------------------------------------------------------------------------------------------------
+
+
+def nested(tmp_path, made, caplog):
+    """What reading tiers MANE, basic, all of one GTF warns of."""
+    genome = case.genome_of(tmp_path, made)
+    case.write(tmp_path / "a.gtf", case.gtf(made))
+    wanted = [
+        {"name": n, "gtf": tmp_path / "a.gtf", "tag": t}
+        for n, t in (("MANE", "MANE_Select"), ("basic", "basic"), ("all", None))
+    ]
+    with caplog.at_level(logging.WARNING, "libmeta"):
+        found = tiers.read(genome, wanted, None)
+    return found, caplog.text
+
+
+def test_tiers_that_do_not_nest_are_told(tmp_path, caplog):
+    """T3 of three_genes is MANE but not basic: its six sites are those that basic lacks."""
+    found, told = nested(tmp_path, case.three_genes(), caplog)
+    assert "tiers do not nest: 6 of 10 sites of MANE are not in basic; they keep tier 0" in told
+    assert "of basic are not in all" not in told
+    assert (found.tier == 0).sum() == 10
+
+
+def test_tiers_that_nest_are_quiet(tmp_path, caplog):
+    made = [case.replace(t, tags=(*t.tags, "basic")) for t in case.three_genes()]
+    assert "nest" not in nested(tmp_path, made, caplog)[1]

@@ -303,6 +303,41 @@ def test_unknown_only_where_the_model_needs_the_base_score(here):
         assert found["a", "+"].sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
+def test_uncovered_bases_start_from_a_third(here):
+    """Where the base model has a score nothing changes; elsewhere the network refines what it takes for unknown."""
+    model = sequence_model()
+    plain, filled = scored(model, here), scored(model, here, uniform=True)
+    low, high = UNSCORED
+    for key, values in filled.items():
+        known = np.isfinite(plain[key])
+        assert np.isfinite(values).all()
+        assert (values[known] == plain[key][known]).all()
+    assert np.isnan(plain["a", "+"][low:high]).all()
+    assert filled["a", "+"][low:high].std(axis=0).max() > 0.01
+    base = sequence_model(is_base=True, state={})
+    assert scored(base, here, uniform=True)["a", "-"][low:high] == pytest.approx(1 / 3)
+
+
+def test_uncovered_bases_are_told(told, saved, capfd):
+    told(
+        "--region",
+        "a:3,001-6,000:+",
+        "--uncovered",
+        "uniform",
+        "-o",
+        "s.parquet",
+        says="1,500 of 3,000 bases have no score",
+    )
+    rows = pq.read_table("s.parquet")
+    assert not rows["donor"].null_count
+    lacking = rows.slice(1000, 1500)
+    assert set(lacking["base_donor"].to_pylist()) == {np.float32(1 / 3)}
+    assert streams.open_table("s.parquet").metadata["uncovered"] == "uniform"
+    told("--region", "a:3,001-6,000:+", "-o", "n.parquet")
+    assert pq.read_table("n.parquet")["donor"].null_count == 1500
+    assert "uncovered" not in streams.open_table("n.parquet").metadata
+
+
 def test_model_that_is_its_base(here):
     model = sequence_model(is_base=True)
     (here / "ms.toml").write_text(TOML.split("[modalities")[0])  # it needs no other source

@@ -85,6 +85,27 @@ def test_makefile_help_lists_the_targets():
         ("m1-p", ["ms-train build/demo/features.parquet --recipe m1-p", "ms-predict -m build/demo/m1-p.ubj"]),
         ("m3-s", ["ms-shard - --labels build/demo/m3.sites.parquet", "ms-train build/demo/m3.shards --recipe m3-s"]),
         ("m1-window", ["ms-train build/demo/m1.shards --recipe m1-window", "--html build/demo/m1-window.html"]),
+        (
+            "m2-p",
+            ["ms-train build/demo/m2.features.parquet --recipe m2-p", "-m build/demo/m2-p.ubj build/demo/m2.features"],
+        ),
+        (
+            "m2b",
+            [
+                "m1-s.refined.parquet --labels build/demo/m2b.sites",
+                "m2-s.refined.parquet --labels build/demo/m2b.sites",
+            ],
+        ),
+        (
+            "m2c-s TIER_WEIGHTS=1,1,0",
+            ["--recipe m2c --tier-weights 1,1,0", "ms-train build/demo/m2c.shards --recipe m2c-s"],
+        ),
+        ("m2d-s", ["ms-shard build/demo/m2.shards --labels build/demo/m2d.sites.parquet", "--recipe m2d-soft-s"]),
+        (
+            "m2f-s",
+            ["ms-train build/demo/m2.shards --recipe m2f-s", "m2f-s.refined.parquet --labels build/demo/m2.sites"],
+        ),
+        ("m2f-hidden", ["build/demo/half.shards --recipe m2-s", "build/demo/half.shards --recipe m2f-s"]),
         ("m1-s DATA=chr15", ["ms-train build/chr15/m1.shards --recipe m1-s", "--test chr15:82,000,001-101,991,189"]),
     ],
 )

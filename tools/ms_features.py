@@ -95,7 +95,7 @@ def main(
     files |= {f"base_scores.{n}.{k}": p for n, s in sources.base_scores.items() for k, p in s.inputs.items()}
     files["genome"] = fasta.path
     upstream = (*read.upstream, *(s.about.get("provenance", []) for s in sources.base_scores.values()))
-    chain = streams.step("ms-features", arguments(), files, upstream)
+    chain = streams.step("ms-features", arguments(), files, upstream, features.settings(readers))
     if dense:
         _write_dense(sources, readers, absent, spans, 1000 if flank is None else flank, chain, output)
         return

@@ -38,6 +38,8 @@ log = logging.getLogger("libmeta")
     "--region", "only", multiple=True, metavar="REGION", help="Only here: chr1 or chr1:100-200[:+]; repeatable. (*)"
 )
 @option("--without", multiple=True, metavar="MODALITY", help="Predict although its source is lacking; repeatable. (*)")
+@option("--uncovered", type=Choice(["uniform"]),
+        help="Also refine bases without a base score, from 1/3 for each class, and tell how many. (*)")  # fmt: skip
 @option("--tracks", metavar="PREFIX", help="Also write bigWigs and an IGV session (needs the genome).")
 @option("--annotation", metavar="GTF", help="Shown in the IGV session.")
 @option("--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output.")
@@ -60,7 +62,7 @@ def main(model, source, **options):
         _position(model, source or "-", **options)
 
 
-def _position(model, features, only, without, dtype, device, threads, batch_size, output, tracks, **options):
+def _position(model, features, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, **options):
     from libmeta import checkpoint, predict, schema, streams
     from libmeta.device import thread_count
     from libmeta.errors import NOTHING_TO_SCORE, USAGE, MetaError
@@ -68,6 +70,7 @@ def _position(model, features, only, without, dtype, device, threads, batch_size
     asked = {
         "--region": only,
         "--without": without,
+        "--uncovered": uncovered,
         "--dtype": dtype != "float32",
         "--device": device not in ("auto", "cpu"),
     }
@@ -101,10 +104,11 @@ def _position(model, features, only, without, dtype, device, threads, batch_size
     log.info("%s rows scored with %s (%d trees on %s)", f"{rows:,}", refiner.recipe, refiner.trees, refiner.start)
 
 
-def _sequence(path, regions, only, without, dtype, device, threads, batch_size, output, tracks, **options):
+def _sequence(path, regions, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, **options):
     from libmeta import config as settings
     from libmeta import predict, predict_sequence, schema, streams
     from libmeta.device import pick
+    from libmeta.features import settings as settings_of
     from libmeta.inputs import scored_regions
     from libmeta.models.file import SequenceModel
     from libmeta.regions import merge
@@ -116,17 +120,18 @@ def _sequence(path, regions, only, without, dtype, device, threads, batch_size, 
     in_genes = bool(set(wanted) & set(predict_sequence.NEEDS_GENES))
     spans, labels, read = scored_regions(regions, only, toml, fasta, in_genes)
     sources, readers = predict_sequence.open_sources(model, toml, fasta, without, labels, device, threads)
-    refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads)
+    refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads, uncovered == "uniform")
     files = {"model": path, **read.files, **predict_sequence.inputs(sources, readers)}
     upstream = (
         *read.upstream,
         *(s.about.get("provenance", []) for s in sources.base_scores.values()),
         model.provenance,
     )
-    chain = streams.step("ms-predict", arguments(), files, upstream)
+    chain = streams.step("ms-predict", arguments(), files, upstream, settings_of(readers))
     form, about = schema.load("scores"), predict.about(model, path, kind=model.kind, is_base=model.is_base)
     bases = sum(r.end - r.start for r in merge(spans, fasta.contigs))
     more = {"modalities": {"present": wanted, "absent": list(without)}, "regions_bp": bases}
+    more |= {"uncovered": uncovered} if uncovered else {}
     meta = streams.metadata(form.name, form.version, chain, model=about, calibration=False, **more)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(_table_or_bed(output, options["min_score"], chain, meta))
@@ -144,6 +149,11 @@ def _sequence(path, regions, only, without, dtype, device, threads, batch_size, 
                 bar.update(done)
         if not known:
             raise _no_base_scores(model, toml)
+    if uncovered:
+        log.warning(
+            "%s of %s bases have no score of %s: taken as 1/3 each, refined from there", f"{refiner.filled:,}", f"{bases:,}",
+            refiner.base_names[0] if refiner.base_names else "a base model",
+        )  # fmt: skip
     log.info("%s bases scored with %s; %s have no base score", f"{known:,}", model.recipe, f"{bases - known:,}")
     if model.is_base:
         log.info("%s gained nothing in training: its scores are those of its base model", path)

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from libmeta import thinning
 from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
 
 NAME = "junction"
-KEYS = ("files", "psi")
+KEYS = ("files", "psi", "keep", "keep_seed")
 DOC = (
-    "From [modalities.junction] files = {tissue = junction file} and/or psi = exon x tissue table. Strands, and the donor "
+    "From [modalities.junction] files = {tissue = junction file} and/or psi = exon x tissue table; keep = 0.1 keeps that share "
+    "of the reads, or of the exons, by chance (keep_seed), as a smaller experiment would. Strands, and the donor "
     "and the acceptor side of a position, are kept apart: a position takes the side with more evidence."
 )
 _READS = "no junction file, none with this contig, or no evidence that covers the gene (where genes are known)"
@@ -75,6 +77,7 @@ class Reader:
         self.inputs = {f"files.{k}": v for k, v in named.get("files", {}).items()}
         if "psi" in named:
             self.inputs["psi"] = named["psi"]
+        self.settings = thinning.settings(named, f"[modalities.junction] in {sources.config.name}")
         self._chrom, self._reads, self._psi = None, None, None
 
     def _load(self, chrom: str) -> None:
@@ -84,10 +87,17 @@ class Reader:
         genome = self.sources.genome
         self._chrom, self._reads, self._psi = chrom, None, None
         if "files" in self.named:
-            support = site_support(load(self.named["files"], genome, only={chrom}), tissues=tuple(self.named["files"]))
+            found = load(self.named["files"], genome, only={chrom})
+            if self.settings:
+                found = thinning.reads(found, *self.settings.values())
+            support = site_support(found, tissues=tuple(self.named["files"]))
             self._reads = _by_site(support, chrom) if support.num_rows else None
         if "psi" in self.named:
-            self._psi = _psi_by_site(psi.site_psi(psi.read(self.named["psi"], genome, only={chrom})), genome, chrom)
+            table = psi.read(self.named["psi"], genome, only={chrom})
+            psi.check_build(table, genome)
+            if self.settings:
+                table = thinning.exons(table, *self.settings.values(), list(genome.contigs.lengths))
+            self._psi = _psi_by_site(psi.site_psi(table), genome, chrom)
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
         if window.chrom != self._chrom:

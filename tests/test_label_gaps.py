@@ -35,7 +35,7 @@ def test_share_of_the_sites_that_are_annotated(share):
 
 def test_too_few_called_sites_are_refused():
     with pytest.raises(
-        MetaError, match="the base model calls .* annotated donors of the validation regions, toy: too few"
+        MetaError, match=r"the base model calls .* annotated donors of the validation regions, toy: too few"
     ):
         label_gaps.estimate(hidden(0.9, sizes=(("valid", 1),), length=3000))
 

@@ -104,20 +104,35 @@ def test_m1_and_ms_toml(folder, run):
     assert max(r["reads"] or 0 for r in rows) > 0
 
 
-def test_sites_that_are_not_canonical(folder, run):
+@pytest.fixture
+def tiered(folder):
+    """The same folder where five genes have an alternative transcript with two sites of its own."""
+    made = case.many_genes()
+    for t in made[:5]:
+        first, middle, last = t.exons
+        other = first, (middle[0] + 20, middle[1] - 20), last
+        made.append(case.replace(t, name=t.name + "x", exons=other, tags=()))
+    case.genome_of(folder, made)
+    case.write(folder / "a.gtf", case.gtf(made))
+    return folder
+
+
+def test_sites_that_are_not_canonical(tiered, run):
     """Their genes are the scope; the canonical sites in them are masked, or negative where that is asked for."""
     common = ("--genome", "genome.fa", *TIERS, "--recipe", "m2b", "-o", "s.parquet")
     run("ms-labels", *common)
     rows, scope = table("s.parquet"), {g[4] for g in streams.open_table("s.parquet").metadata["genes"]}
     positive = [r for r in rows if r["weight"] > 0]
+    assert len(positive) == 10
     assert {r["tier"] for r in positive} == {1}
     assert {g for r in positive for g in r["genes"]} == scope
     assert {g for r in rows for g in r["genes"]} > scope
     run("ms-labels", *common, "--others", "negative", "--minus", "basic")
+    assert len(table("s.parquet")) == len(rows)
     assert all((r["label"] == 2) == (r["tier"] == 0) and r["weight"] == 1 for r in table("s.parquet"))
 
 
-def test_weights_by_tier(folder, run):
+def test_weights_by_tier(tiered, run):
     run("ms-labels", "--genome", "genome.fa", *TIERS, "--recipe", "m2c", "--tier-weights", "all=0.2", "-o", "s.parquet")
     assert {(r["tier"], round(r["weight"], 4)) for r in table("s.parquet")} == {(0, 1.0), (1, 0.2)}
     assert streams.open_table("s.parquet").metadata["rule"] == {"tier_weights": [1.0, 0.2, 0.65]}

@@ -179,7 +179,7 @@ def test_bad_requests(run, weights, genome):
 
 
 def test_without_the_compiled_kernel(run, weights, genome):
-    """MS_NO_KERNEL hides it, as on a machine without a C compiler: the torch engine gives the same numbers."""
+    """MS_NO_KERNEL hides it, as on a machine without a C compiler: the gemm engine gives the same numbers."""
     run("ms-basescore", *ARGS, "--region", "b", "-o", "k.parquet")
     done = run("ms-basescore", *ARGS, "--region", "b", "-o", "n.parquet", env={"MS_NO_KERNEL": "1"})
     assert b"engine torch" in done.stderr

@@ -230,18 +230,18 @@ def test_what_does_not_fit():
 
 
 def test_hidden_kernel(monkeypatch):
-    assert engines.available() == ("fft", "torch", "reference")
+    assert engines.available() == ("fft", "gemm", "torch", "reference")
     assert engines.build([random_net(40)]).name == "fft"
     monkeypatch.setenv("MS_NO_KERNEL", "1")
-    assert engines.available() == ("torch", "reference")
-    assert engines.build([random_net(40)]).name == "torch"
+    assert engines.available() == ("gemm", "torch", "reference")
+    assert engines.build([random_net(40)]).name == "gemm"
     with pytest.raises(MetaError, match="hidden by MS_NO_KERNEL; unset it or use --engine torch"):
         engines.build([random_net(40)], "fft")
 
 
 def test_no_kernel_installed(monkeypatch):
     monkeypatch.setattr(fft, "_library_path", lambda: None)
-    assert engines.build([random_net(40)]).name == "torch"
+    assert engines.build([random_net(40)]).name == "gemm"
     with pytest.raises(MetaError, match="install again with a C compiler or use --engine torch"):
         engines.build([random_net(40)], "fft")
 

@@ -40,7 +40,7 @@ def test_engines_equal_float64(context, family):
     codes = random_codes(200, context)
     assert nets[0].context == context
     wanted = exact(nets, codes)
-    for engine in ("reference", "torch"):
+    for engine in ("reference", "torch", "gemm"):
         assert far(engines.build(nets, engine).score(codes), wanted) < FLOAT32, engine
 
 
@@ -68,14 +68,14 @@ def test_without_the_private_operators(monkeypatch):
     assert far(engines.build(leaky, "torch").score(codes), exact(leaky, codes)) < FLOAT32
 
 
-@pytest.mark.parametrize("engine", ["reference", "torch"])
+@pytest.mark.parametrize("engine", ["reference", "torch", "gemm"])
 def test_other_channels_and_shapes(engine):
     nets = [custom_net([(9, 3), (5, 2), (3, 7)], 0.1, 1e-5, seed, channels=24, every=2) for seed in (0, 1)]
     codes = random_codes(77, nets[0].context)
     assert far(engines.build(nets, engine).score(codes), exact(nets, codes)) < FLOAT32
 
 
-@pytest.mark.parametrize("engine", ["reference", "torch"])
+@pytest.mark.parametrize("engine", ["reference", "torch", "gemm"])
 @pytest.mark.parametrize("length", [1, 2, 7, 999])
 def test_any_length(engine, length):
     nets = [random_net(200)]
@@ -85,7 +85,7 @@ def test_any_length(engine, length):
     assert far(scores, exact(nets, codes)) < FLOAT32
 
 
-@pytest.mark.parametrize("engine", ["reference", "torch"])
+@pytest.mark.parametrize("engine", ["reference", "torch", "gemm"])
 def test_tiling_equals_one_piece(engine):
     nets = [random_net(200, seed=seed) for seed in (0, 1)]
     codes = random_codes(1000, 200)
@@ -168,6 +168,8 @@ def test_codes_that_are_not_codes(codes):
         ({"engine": "torch", "dtype": "float64"}, "the torch engine has no float64; choose"),
         ({"engine": "fft", "dtype": "bfloat16"}, "--engine torch"),
         ({"engine": "fft", "device": "cuda"}, "--engine torch"),
+        ({"engine": "gemm", "dtype": "bfloat16"}, "the gemm engine runs in float32 on the CPU, .* --engine torch"),
+        ({"engine": "gemm", "device": "cuda"}, "--engine torch"),
     ],
 )
 def test_what_an_engine_cannot_do(asked, message):
@@ -186,7 +188,7 @@ def test_auto_takes_what_fits():
     assert set(engines.available()) <= set(engines.NAMES)
     assert engines.build([random_net(40)]).name == engines.available()[0]
     assert engines.build([random_net(40)], dtype="bfloat16").name == "torch"
-    assert engines.build([random_net(40, channels=16)]).name == "torch"
+    assert engines.build([random_net(40, channels=16)]).name == "gemm"
 
 
 def test_check_names_what_is_wrong():

@@ -37,8 +37,8 @@ log = logging.getLogger("libmeta")
 @option("--models", "count", type=int, metavar="N", help="Use the first N networks of the ensemble [default: all].")
 @option("--region", "only", multiple=True, metavar="REGION", help="chr1 or chr1:100-200[:+] (1-based); repeatable.")
 @option("--flank", type=IntRange(0), default=0, show_default=True, help="Further bases to score beside each region.")
-@option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "torch", "reference"]),
-        help="fft: compiled kernel; torch: any device; reference: the plain network.")  # fmt: skip
+@option("--engine", default="auto", show_default=True, type=Choice(["auto", "fft", "gemm", "torch", "reference"]),
+        help="fft: compiled kernel; gemm: without a compiler; torch: any device; reference: the plain network.")  # fmt: skip
 @option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
         help="bfloat16 (engine torch) moves a score by up to 0.02: for tracks, not for variants.")  # fmt: skip
 @option("--cache", metavar="FOLDER", help="Keep scores here, and take those that are there [default: until done].")

@@ -1,6 +1,7 @@
 """Engines that run networks of the SpliceAI family: one interface, `build`, over three ways to the same numbers.
 
 - fft: float32 on the CPU, compiled overlap-save kernel, by far the fastest; 32 channels; loads no torch
+- gemm: float32 on the CPU without a compiler, the same idea out of torch's matrix products
 - torch: float32 or bfloat16 on any device torch knows; folded, channels last
 - reference: the plain network, in float32 or float64, that the others are compared with
 """
@@ -10,7 +11,7 @@ from libmeta.engines.base import Engine
 from libmeta.errors import MetaError
 from libmeta.resnet import ResNetWeights
 
-NAMES = ("fft", "torch", "reference")
+NAMES = ("fft", "gemm", "torch", "reference")
 CHOICES = ("auto", *NAMES)
 
 __all__ = ["CHOICES", "NAMES", "Engine", "available", "build"]
@@ -33,7 +34,7 @@ def build(
     """Make networks of one context ready to score as an ensemble.
 
     engine: one of CHOICES; "auto" takes the fastest that fits. device: as torch names it. threads: of the fft
-    engine (None: as many as torch uses); the others follow torch.set_num_threads. dtype: float32, bfloat16
+    and gemm engines (None: as many as torch uses); the others follow torch.set_num_threads. dtype: float32, bfloat16
     (torch, reference) or float64 (reference). MetaError if the networks do not go together or the engine
     cannot do what is asked.
     """
@@ -48,12 +49,18 @@ def build(
 
     unfit = fft.unfit(nets, device, dtype)
     if engine == "auto":
-        engine = "fft" if unfit is None else "reference" if dtype == "float64" else "torch"
+        engine = "fft" if unfit is None else _without_kernel(device, dtype)
     if engine == "fft":
         if unfit is not None:
             raise MetaError(unfit)
         return fft.FftEngine(nets, threads)
     set_torch_threads(threads)
+    if engine == "gemm":
+        from libmeta.engines import gemm
+
+        if (unfit := gemm.unfit(device, dtype)) is not None:
+            raise MetaError(unfit)
+        return gemm.GemmEngine(nets, threads)
     if engine == "torch":
         from libmeta.engines import channels_last as module
 
@@ -65,3 +72,10 @@ def build(
     if dtype not in module.DTYPES:
         raise MetaError(f"the {engine} engine has no {dtype}; choose one of {', '.join(module.DTYPES)}")
     return kind(nets, device, dtype)
+
+
+def _without_kernel(device: str, dtype: str) -> str:
+    """The fastest engine in Python, by what it is to run in."""
+    if dtype == "float64":
+        return "reference"
+    return "gemm" if device == "cpu" and dtype == "float32" else "torch"

@@ -1,7 +1,9 @@
 """What every engine shares: the door check, the cut into pieces, the ensemble mean."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -61,6 +63,52 @@ class Engine:
 
     def _score_net(self, model: int, codes: np.ndarray) -> np.ndarray:
         """One network on one piece: (n + 2 * context,) codes -> (n, 3) float32."""
+        raise NotImplementedError
+
+
+class PooledEngine(Engine):
+    """An engine whose threads work on different pieces and networks, each in memory of its own."""
+
+    def __init__(self, nets: list[ResNetWeights], threads: int):
+        super().__init__(nets)
+        self.threads = threads
+        self._spare: list = []  # memory kept between calls: fresh one costs more than a short piece
+
+    def _pieces(self, codes: np.ndarray, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
+        parts = (codes[start : stop + 2 * self.context] for start, stop in bounds)
+        jobs = ((np.ascontiguousarray(part), model) for part in parts for model in range(self.models))
+        try:
+            with ThreadPoolExecutor(self.threads, initializer=self._start_thread) as pool:
+                waiting: deque[Future[np.ndarray]] = deque()
+                for start, stop in bounds:
+                    # Enough jobs ahead to keep all threads busy, few enough to keep memory flat.
+                    while len(waiting) < self.models + 2 * self.threads and (job := next(jobs, None)) is not None:
+                        waiting.append(pool.submit(self._score_net, job[1], job[0]))
+                    yield start, stop, np.stack([waiting.popleft().result() for _ in range(self.models)])
+        finally:
+            self._stop_threads()
+
+    def _score_net(self, model: int, codes: np.ndarray) -> np.ndarray:
+        try:
+            workspace = self._spare.pop()  # list.pop and append are atomic
+        except IndexError:
+            workspace = self._workspace()
+        scores = self._run(model, codes, workspace)
+        self._spare.append(workspace)
+        return scores
+
+    def _start_thread(self) -> None:
+        """What a thread does before its first piece."""
+
+    def _stop_threads(self) -> None:
+        """What is done when all threads have ended."""
+
+    def _workspace(self) -> object:
+        """Memory for one thread."""
+        raise NotImplementedError
+
+    def _run(self, model: int, codes: np.ndarray, workspace: object) -> np.ndarray:
+        """As _score_net, in this memory."""
         raise NotImplementedError
 
 

@@ -10,16 +10,13 @@ import ctypes
 import functools
 import importlib.machinery
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
 from libmeta.device import thread_count
-from libmeta.engines.base import Engine
+from libmeta.engines.base import PooledEngine
 from libmeta.resnet import CLASSES, Conv, ResNetWeights, fold
 
 CHANNELS = 32
@@ -66,7 +63,7 @@ def unfit(nets: list[ResNetWeights], device: str, dtype: str) -> str | None:
     return missing()
 
 
-class FftEngine(Engine):
+class FftEngine(PooledEngine):
     """Folded networks in float32 through the compiled kernel; threads work on different pieces and networks.
 
     level: instruction set, an index of LEVELS, None for the processor's best. Threads do not change results.
@@ -76,31 +73,15 @@ class FftEngine(Engine):
     piece = 60_000
 
     def __init__(self, nets: list[ResNetWeights], threads: int | None = None, level: int | None = None):
-        super().__init__(nets)
-        self.threads = thread_count(threads)
+        super().__init__(nets, thread_count(threads))
         kernel = _Kernel(best_level() if level is None else level)
         self.nets = [_Net(net, kernel) for net in nets]
-        self._spare: list[_Workspace] = []  # kept between calls: fresh memory costs more than a short piece
 
-    def _pieces(self, codes: np.ndarray, bounds: list[tuple[int, int]]) -> Iterator[tuple[int, int, np.ndarray]]:
-        parts = (codes[start : stop + 2 * self.context] for start, stop in bounds)
-        jobs = ((np.ascontiguousarray(part), model) for part in parts for model in range(self.models))
-        with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[Future[np.ndarray]] = deque()
-            for start, stop in bounds:
-                # Enough jobs ahead to keep all threads busy, few enough to keep memory flat.
-                while len(waiting) < self.models + 2 * self.threads and (job := next(jobs, None)) is not None:
-                    waiting.append(pool.submit(self._score_net, job[1], job[0]))
-                yield start, stop, np.stack([waiting.popleft().result() for _ in range(self.models)])
+    def _workspace(self) -> "_Workspace":
+        return _Workspace()
 
-    def _score_net(self, model: int, codes: np.ndarray) -> np.ndarray:
-        try:
-            workspace = self._spare.pop()  # list.pop and append are atomic
-        except IndexError:
-            workspace = _Workspace()
-        scores = self.nets[model](codes, workspace)
-        self._spare.append(workspace)
-        return scores
+    def _run(self, model: int, codes: np.ndarray, workspace: "_Workspace") -> np.ndarray:
+        return self.nets[model](codes, workspace)
 
 
 class _LayerCall(ctypes.Structure):
@@ -229,9 +210,11 @@ def frequency_matrices(weight: np.ndarray, points: int) -> np.ndarray:
     """
     taps, frequencies = np.arange(weight.shape[2]), np.arange(points // 2 + 1)
     phases = np.exp(2j * np.pi * np.outer(frequencies, taps) / points) / points
-    spectrum = np.einsum("fk,oik->fio", phases, weight, optimize=True)
-    real, imag = spectrum.real, spectrum.imag
-    return _float32(np.stack([real, -real - imag, imag - real], axis=1))
+    real, imag = phases.real, phases.imag
+    # The three are sums over taps as well: one real product, in the order that is wanted.
+    waves = np.stack([real, -real - imag, imag - real], axis=1).reshape(-1, len(taps))
+    by_tap = weight.transpose(2, 1, 0).astype(np.float64)
+    return _float32(waves @ by_tap.reshape(len(taps), -1)).reshape(-1, 3, *by_tap.shape[1:])
 
 
 @functools.cache

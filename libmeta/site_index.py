@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from libmeta.contigs import Contigs
 from libmeta.introns import NEITHER
@@ -29,7 +28,7 @@ class SiteIndex:
     ):
         self.recipe, self.tiers, self.rule = recipe, list(tiers), rule or {}
         self.genes = [(contigs.resolve(g[0]), *g[1:]) for g in genes if contigs.resolve(g[0])]
-        chroms = pc.unique(table["chrom"]).to_pylist()
+        chroms = table["chrom"].unique().to_pylist()
         names = contigs.match(chroms, "sites table") if chroms else {}
         self._sites = {(names[chrom], strand): _columns(table, chrom, strand) for chrom in names for strand in "+-"}
         by_strand: dict[tuple, list[int]] = {}
@@ -97,6 +96,8 @@ class SiteIndex:
 
 
 def _columns(table: pa.Table, chrom: str, strand: str) -> dict[str, np.ndarray]:
+    import pyarrow.compute as pc  # a tenth of a second that commands without sites do not spend
+
     part = table.filter(pc.and_(pc.equal(table["chrom"], chrom), pc.equal(table["strand"], strand)))
     part = part.sort_by([("pos", "ascending"), ("site", "ascending")])
     numbers = {c: part[c].cast(pa.float64()).to_numpy(zero_copy_only=False) for c in _NUMBERS}

@@ -9,6 +9,7 @@ are taken from $MS_OPENSPLICEAI_WEIGHTS; without it random networks of the same 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -87,9 +88,14 @@ def prepare(peers: Path) -> dict:
         folder.mkdir(exist_ok=True)
         for i in range(5):
             write_openspliceai(folder / f"model_{i}.pt", random_net(slope=0.1, eps=1e-5, seed=i))
+    converted = OUT / "converted"
+    shutil.rmtree(converted, ignore_errors=True)
+    converted.mkdir()
+    for path in openspliceai.find(folder):
+        openspliceai.convert(Path(shutil.copy(path, converted)))
     flanked = np.pad(codes[:WINDOWED], 5000)
     np.save(OUT / "windows.npy", (flanked[:, None] == np.arange(1, 5)).astype(np.uint8))
-    return {"weights": Path(folder), "codes": codes, "peers": peers}
+    return {"weights": Path(folder), "converted": converted, "codes": codes, "peers": peers}
 
 
 def score_rate(engine, codes) -> dict:
@@ -110,8 +116,9 @@ def one_round(world: dict, built: dict) -> dict:
         "openspliceai predict": timed([bench / "openspliceai", "predict", "-i", OUT / "entry.fa", "-m", world["weights"],
                                        "-f", "10000", "-o", f"{OUT}/peer"]),
         "ms-basescore fft": timed(ours),
+        "ms-basescore fft, weights converted": timed([*ours[:8], world["converted"], *ours[9:]]),
         "ms-basescore fft, SpliceAI": timed([*ours[:6], "spliceai", "--weights", "weights/spliceai", *ours[9:]]),
-        "ms-basescore torch": timed(ours, MS_NO_KERNEL="1"),
+        "ms-basescore gemm": timed(ours, MS_NO_KERNEL="1"),
         "ms-basescore bf16": timed([*ours, "--dtype", "bfloat16"]),
     }  # fmt: skip
     for row in rows.values():
@@ -131,7 +138,7 @@ def differences(world: dict) -> dict:
     nets = openspliceai.read(openspliceai.find(world["weights"]))
     codes = np.pad(world["codes"][:4000], nets[0].context)
     truth = engines.build(nets, "reference", dtype="float64").score(codes)
-    names = [("fft", "float32"), ("torch", "float32"), ("torch", "bfloat16")]
+    names = [("fft", "float32"), ("gemm", "float32"), ("torch", "float32"), ("torch", "bfloat16")]
     found = {
         f"{n} {d}": float(np.abs(engines.build(nets, n, dtype=d).score(codes) - truth).max())
         for n, d in names
@@ -157,6 +164,7 @@ def main() -> None:
     nets = openspliceai.read(openspliceai.find(world["weights"]))
     kinds = {
         "fft float32": ("fft", "float32"),
+        "gemm float32": ("gemm", "float32"),
         "torch float32": ("torch", "float32"),
         "torch bf16": ("torch", "bfloat16"),
     }

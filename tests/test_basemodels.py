@@ -8,6 +8,8 @@ import importlib.util
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -154,6 +156,51 @@ def test_openspliceai_files_come_back_as_written(tmp_path, context):
     (read,) = openspliceai.read([path])
     assert read.context == context
     assert_same(read, net)
+
+
+def converted(folder, seed=0):
+    """A .pt and the .safetensors that the command makes of it."""
+    path = folder / "a.pt"
+    write_openspliceai(path, random_net(200, slope=0.1, eps=1e-5, seed=seed))
+    openspliceai.main([str(folder)])
+    return path, path.with_suffix(".safetensors")
+
+
+def test_converted_weights_are_read_without_torch(tmp_path):
+    path, copy = converted(tmp_path)
+    code = f"""
+import sys
+from libmeta.basemodels import openspliceai
+assert len(openspliceai.read(openspliceai.find({str(tmp_path)!r}))) == 1
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (fast,) = openspliceai.read([path])
+    copy.unlink()
+    (slow,) = openspliceai.read([path])
+    assert_same(fast, slow)
+
+
+def test_converted_weights_of_another_file_are_not_taken(tmp_path):
+    path, _ = converted(tmp_path)
+    other = random_net(200, slope=0.1, eps=1e-5, seed=1)
+    write_openspliceai(path, other)
+    (read,) = openspliceai.read([path])
+    assert_same(read, other)
+
+
+def test_converted_weights_that_are_damaged(tmp_path):
+    path, copy = converted(tmp_path)
+    copy.write_bytes(copy.read_bytes()[:1000])
+    with pytest.raises(MetaError, match=r"not safetensors or truncated, .*a\.safetensors; remove it"):
+        openspliceai.read([path])
+
+
+def test_conversion_of_what_is_no_network(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "a.pt")
+    with pytest.raises(MetaError, match=r"not a network of the SpliceAI family \(no initial_skip"):
+        openspliceai.main([str(tmp_path)])
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 @pytest.mark.parametrize("context", [40, 200, 1000, 5000])

@@ -1,13 +1,20 @@
 """OpenSpliceAI (Chao et al. 2025): SpliceAI's graph retrained on MANE, contexts 80, 400, 2000, 10000; torch
 .pt files.
+
+Reading .pt loads torch, which takes longer than scoring 100 kb. `python -m libmeta.basemodels.openspliceai FOLDER` writes
+the same tensors as .safetensors beside each .pt, with the hash of the .pt in the header: as long as that is the hash of the
+.pt, they are read instead. The .pt stays what the networks are known by.
 """
 
 import pickle
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from libmeta.basemodels import REMEDY, digest, given_files, same_context, usual_folder
 from libmeta.errors import MetaError
@@ -25,7 +32,9 @@ EPS = 1e-5
 # The published networks order the classes neither, acceptor, donor.
 FROM_PUBLISHED = [2, 1, 0]
 
-__all__ = ["FROM_PUBLISHED", "LICENCE", "NAME", "TRAINED_ON", "digest", "find", "read"]
+SOURCE = "ms.source.sha256"  # key of a converted file's header
+
+__all__ = ["FROM_PUBLISHED", "LICENCE", "NAME", "TRAINED_ON", "convert", "digest", "find", "read"]
 
 
 def find(weights: str | Path | Iterable[str | Path] | None = None) -> list[Path]:
@@ -45,7 +54,38 @@ def read(paths: list[Path]) -> list[ResNetWeights]:
     return same_context([_read(Path(path)) for path in paths], paths)
 
 
+def convert(path: Path) -> Path:
+    """Write the tensors of a .pt as .safetensors beside it; returns where. MetaError if it cannot be read or written."""
+    from libmeta.streams import atomic
+
+    state = _torch_state(path)
+    _State(state, path).network()  # nothing is written of what is not a network
+    target = path.with_suffix(".safetensors")
+    with atomic(target) as temporary:
+        safetensors.numpy.save_file(state, temporary, {SOURCE: digest([path])})
+    return target
+
+
 def _read(path: Path) -> ResNetWeights:
+    state = _converted_state(path.with_suffix(".safetensors"), path)
+    return check(_State(_torch_state(path) if state is None else state, path).network(), f"in {path}")
+
+
+def _converted_state(converted: Path, path: Path) -> dict[str, np.ndarray] | None:
+    """The tensors of a converted file if there is one and it was made of this .pt, else None."""
+    if not converted.is_file() or not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(converted, "numpy") as file:
+            if (file.metadata() or {}).get(SOURCE) != digest([path]):
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as reason:
+        raise MetaError(f"not safetensors or truncated, {converted}; remove it") from reason
+
+
+def _torch_state(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a .pt as float32."""
     import torch  # a second and a half that only these files cost
 
     try:
@@ -58,13 +98,13 @@ def _read(path: Path) -> ResNetWeights:
         raise MetaError(f"cannot read torch weights from {path} ({type(reason).__name__}); {REMEDY}") from reason
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise MetaError(f"{path} is not a dictionary of tensors; {REMEDY}")
-    return check(_State(state, path).network(), f"in {path}")
+    return {name: value.float().contiguous().numpy() for name, value in state.items()}
 
 
 class _State:
     """A state dictionary that names what is missing from it."""
 
-    def __init__(self, state: dict, path: Path):
+    def __init__(self, state: dict[str, np.ndarray], path: Path):
         self.state, self.path = state, path
 
     def network(self) -> ResNetWeights:
@@ -114,7 +154,29 @@ class _State:
     def _array(self, name: str) -> np.ndarray:
         if name not in self.state:
             raise self._unlike(f"no {name}")
-        return self.state[name].float().numpy()
+        return self.state[name]
 
     def _unlike(self, what: str) -> MetaError:
         return MetaError(f"{self.path} is not a network of the SpliceAI family ({what}); {REMEDY}")
+
+
+def main(arguments: list[str]) -> None:
+    """Command line of `python -m libmeta.basemodels.openspliceai`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m libmeta.basemodels.openspliceai",
+        description="Write .safetensors beside .pt, which read faster.",
+    )
+    parser.add_argument("weights", nargs="+", help="folder or .pt files")
+    given = parser.parse_args(arguments).weights
+    for path in find(given[0] if len(given) == 1 else given):
+        convert(path)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except MetaError as error:
+        sys.stderr.write(f"openspliceai: error: {error}\n")
+        raise SystemExit(error.code) from None

@@ -84,6 +84,8 @@ class _Graph:
             for source in sources:
                 self.outputs.setdefault(source, []).append(name)
         self.weights = file.get("model_weights", file)
+        self.paths: dict[str, list[str]] = {}  # of everything below a layer
+        self.weights.visit(lambda path: self.paths.setdefault(path.split("/")[0], []).append(path))
 
     def network(self) -> ResNetWeights:
         """The whole network, classes permuted to ours."""
@@ -142,18 +144,21 @@ class _Graph:
         return self.configs[name]["kernel_size"][0] if self.kinds[name] == "Conv1D" else 0
 
     def _arrays(self, name: str, *wanted: str) -> list[np.ndarray]:
-        found: dict[str, np.ndarray] = {}
-
-        def collect(path: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Dataset):
-                found[path.split("/")[-1].split(":")[0]] = np.asarray(item, np.float32)
-
-        if name in self.weights:
-            self.weights[name].visititems(collect)
-        missing = [key for key in wanted if key not in found]
+        paths = {path.split("/")[-1].split(":")[0]: path for path in self.paths.get(name, [])}
+        missing = [key for key in wanted if key not in paths]
         if missing:
             raise _Unlike(f"no {', '.join(missing)} of {name}")
-        return [found[key] for key in wanted]
+        return [self._array(paths[key]) for key in wanted]
+
+    def _array(self, path: str) -> np.ndarray:
+        # Through the low interface: a network has two hundred arrays, and an object of h5py for each takes longer.
+        try:
+            item = h5py.h5d.open(self.weights.id, path.encode())
+        except (KeyError, ValueError) as reason:
+            raise _Unlike(f"{path} is not an array") from reason
+        values = np.empty(item.shape, np.float32)
+        item.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return values
 
     def _conv(self, name: str) -> Conv:
         kernel, bias = self._arrays(name, "kernel", "bias")

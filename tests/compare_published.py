@@ -59,6 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("published", type=Path)
     parser.add_argument("--contigs", nargs="*", help="only these")
+    parser.add_argument("--key", default="SpliceAI", help="INFO key of the published string; a peer's output does, too")
     typed = sys.argv[1:]
     cut = typed.index("--") if "--" in typed else len(typed)
     given, options = parser.parse_args(typed[:cut]), typed[cut + 1 :]
@@ -71,7 +72,7 @@ def main() -> int:
     print("variant\tgene\tpublished\tours\twhy")
     for record in records:
         chrom, pos, _, ref, alt, _, _, info = record.split("\t")[:8]
-        published, ours = entries(info, "SpliceAI"), entries(info, "Ours")
+        published, ours = entries(info, given.key), entries(info, "Ours")
         without += not published
         for symbol, scores in published.items():
             compared += 1

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -32,7 +32,10 @@ VALID := chr15:50,150,001-50,500,000
 LOCUS := --locus chr15:48,480,000-48,500,000
 # a few minutes of training show the road; a whole chromosome gets what the recipe says
 QUICK := --epochs 3 --windows 160
+TISSUES ?= all
 else
+# columns and bigWigs for every base: all 53 would be many gigabytes
+TISSUES ?= brain_cortex,brain_cerebellum,heart_left_ventricle,liver,lung,muscle_skeletal,skin_sun_exposed_lower_leg,spleen,testis,whole_blood
 D := build/$(DATA)
 SOURCES := build/data/$(DATA)
 SCORES := $(SOURCES)/spliceai
@@ -112,6 +115,10 @@ $(D)/half.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 $(D)/m3.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
 	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m3 --reference MANE -o $@
 
+# the same sites in every tissue of the PSI table
+$(D)/m2e.sites.parquet: $(SOURCES)/ms.toml | $(D)/.made
+	$(RUN) $(BIN)/ms-labels $(CONFIG) --recipe m2e -o $@
+
 # a change of MODELS makes the scores anew
 $(D)/models-$(MODELS): | $(D)/.made
 	rm -f $(D)/models-* && touch $@
@@ -179,10 +186,15 @@ $(D)/m1-window.safetensors: QUICK := $(if $(QUICK),--epochs 3 --windows 8192)
 $(D)/m1-s.safetensors $(D)/m1-window.safetensors $(D)/m1-seq2seq.safetensors: $(D)/m1-%.safetensors: $(D)/m1.shards/manifest.json
 	$(RUN) $(BIN)/ms-train $(<D) --recipe m1-$* $(QUICK) -o $@
 
+$(D)/m2e-s.safetensors: $(D)/m2e.shards/manifest.json
+	$(RUN) $(BIN)/ms-train $(<D) --recipe m2e-s $(QUICK) -o $@
+
+$(D)/m2e-s.refined.parquet: TISSUE := --tissue $(TISSUES)
+
 # UNCOVERED=uniform: where the base model was not run, from 1/3 for each class
 UNCOVERED ?=
 $(D)/%.refined.parquet: $(D)/%.safetensors
-	$(RUN) $(BIN)/ms-predict -m $< $(D)/genes.bed --region $(TEST) -o $@ $(CONFIG) --tracks $(D)/$* \
+	$(RUN) $(BIN)/ms-predict -m $< $(D)/genes.bed --region $(TEST) -o $@ $(CONFIG) --tracks $(D)/$* $(TISSUE) \
 	  --annotation $(SOURCES)/gencode.v34.gtf.gz $(if $(UNCOVERED),--uncovered $(UNCOVERED))
 
 # the m2 family is judged on every annotated site, whatever a site counted for in training
@@ -192,6 +204,7 @@ $(D)/$(1).metrics.json: $(D)/$(1).refined.parquet $(D)/$(2).sites.parquet
 endef
 $(foreach m,m1-s m1-window m1-seq2seq,$(eval $(call judge_sequence,$(m),m1)))
 $(foreach m,m2-s m2c-s m2d-s m2d-soft-s m2f-s,$(eval $(call judge_sequence,$(m),m2)))
+$(eval $(call judge_sequence,m2e-s,m2e))
 $(eval $(call judge_sequence,m3-s,m3))
 
 # alternative sites, $(1) m2a or m2b, of a model $(2)
@@ -221,6 +234,7 @@ m2a m2b m2f-hidden:
 
 m1-s: $(D)/m1-s.metrics.json ## canonical sites at every base, sequence model: labels -> base scores -> shards -> train -> predict -> eval
 m3-s: $(D)/m3-s.metrics.json ## the same for sites that the reference does not have
+m2e-s: $(D)/m2e-s.metrics.json ## sites tissue by tissue: bigWigs and AP of each, and whether a site's tissues are ranked right
 m1-window: $(D)/m1-window.metrics.json ## the window classifier, one position at a time
 m1-seq2seq: $(D)/m1-seq2seq.metrics.json ## its form for whole windows
 

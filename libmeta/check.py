@@ -27,9 +27,9 @@ def check_file(path: str | Path) -> str:
     if start in BIGWIG_MAGICS:
         return check_bigwig(path)
     if start == HDF5_MAGIC:
-        from libmeta.shard_check import check_shard
+        from libmeta.shard_check import check_hdf5
 
-        return check_shard(path)
+        return check_hdf5(path)
     if path.suffix == ".ubj":
         return check_model(path)
     if path.suffix == ".safetensors":
@@ -80,7 +80,7 @@ def _wanted(form: schema.Format, found: pa.Schema, path: Path) -> list[schema.Co
     further = [f for f in found if f.name not in known]
     if further and not form.open:
         raise MetaError(f"unknown column {further[0].name}, {path}; {form.name} has none such")
-    if lost := [f.name for f in further if not schema.modality(f)]:
+    if lost := [f.name for f in further if not (schema.tissue(f) if form.further else schema.modality(f))]:
         raise MetaError(f"column {lost[0]} has no role and modality in its metadata, {path}; make it with ms-features")
     return columns + [_described(f) for f in further]
 
@@ -89,6 +89,8 @@ def _described(item: pa.Field) -> schema.Column:
     """The column of a modality as that modality describes it, else only what the field says."""
     from libmeta import modalities
 
+    if schema.tissue(item):
+        return schema.Column(item.name, "float32", "", min=0, max=1, missing="as the column without a tissue")
     name = schema.modality(item)
     if name in modalities.names():
         plain = item.name.split(".")[-1]

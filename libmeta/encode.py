@@ -73,3 +73,16 @@ def scale(channels: np.ndarray, scaling: list[dict]) -> tuple[np.ndarray, np.nda
         rows = [j for j, c in enumerate(scaling) if c["modality"] == name]
         masks[..., i, :] = known[..., rows, :].any(axis=-2)
     return values.astype(np.float32), masks
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax of logits (..., 3), in place and by the three classes: they lie far apart where tissues come out of one pass."""
+    classes = [logits[..., k] for k in range(3)]
+    highest = np.maximum(np.maximum(classes[0], classes[1]), classes[2])
+    for one in classes:
+        np.subtract(one, highest, out=one)
+        np.exp(one, out=one)
+    total = classes[0] + classes[1] + classes[2]
+    for one in classes:
+        np.divide(one, total, out=one)
+    return logits

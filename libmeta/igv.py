@@ -8,11 +8,13 @@ COLOURS = {"donor": "31,119,180", "acceptor": "214,39,40"}
 FADED = {"donor": "158,202,225", "acceptor": "252,174,145"}
 
 
-def session(path: str | Path, genome: str, prefixes: dict[str, str], locus: str, annotation: str | None = None) -> str:
+def session(
+    path: str | Path, genome: str, rows: dict[str, dict[str, str]], locus: str, annotation: str | None = None
+) -> str:
     """The XML of a session to be saved at `path`; files are named relative to it.
 
-    prefixes: {label: bigWig prefix}; for each kind of site and strand the tracks of all labels are overlaid, the last
-    one in full colour. locus: chr:start-end, 1-based.
+    rows: {name, "" for none: {label: bigWig prefix}}; of each, for each kind of site and strand, the tracks of all labels
+    are overlaid, the last one in full colour. locus: chr:start-end, 1-based.
     """
     folder = Path(path).resolve().parent
 
@@ -22,12 +24,16 @@ def session(path: str | Path, genome: str, prefixes: dict[str, str], locus: str,
     root = ET.Element("Session", genome=near(genome), locus=locus, version="8")
     resources = ET.SubElement(root, "Resources")
     panel = ET.SubElement(root, "Panel", name="DataPanel")
-    for strand in ("plus", "minus"):
-        for site in ("donor", "acceptor"):
-            files = {label: near(f"{prefix}.{site}.{strand}.bw") for label, prefix in prefixes.items()}
-            for name in files.values():
-                ET.SubElement(resources, "Resource", path=name)
-            _merged(panel, f"{site} {'+' if strand == 'plus' else '-'}", files, site)
+    seen: set[str] = set()
+    for name, prefixes in rows.items():
+        for strand in ("plus", "minus"):
+            for site in ("donor", "acceptor"):
+                files = {label: near(f"{prefix}.{site}.{strand}.bw") for label, prefix in prefixes.items()}
+                for file in files.values():
+                    if file not in seen:
+                        ET.SubElement(resources, "Resource", path=file)
+                    seen.add(file)
+                _merged(panel, f"{name} {site} {'+' if strand == 'plus' else '-'}".strip(), files, site)
     if annotation:
         ET.SubElement(resources, "Resource", path=near(annotation))
         track = {"id": near(annotation), "name": "annotation", "displayMode": "EXPANDED", "clazz": _FEATURES}

@@ -47,8 +47,8 @@ def gather(
     evidence = config.modality("junction")
     files = [junction(j) for j in junctions] or list(evidence.get("files", {}).items())
     table = psi or evidence.get("psi")
-    if recipe == "m3" and not files and not table:
-        raise MetaError("recipe m3 needs junction evidence, command line; give --junctions or --psi", USAGE)
+    if recipe in ("m3", "m2e") and not files and not table:
+        raise MetaError(f"recipe {recipe} needs junction evidence, command line; give --junctions or --psi", USAGE)
     return Sources(named, files, table)
 
 

@@ -59,18 +59,27 @@ class TrackWriter:
     """Refined scores as bigWigs PREFIX.*, the base model's as PREFIX.base.*, and PREFIX.igv.xml, all atomic.
 
     Only scored positions have a value: a position model scores the positions that were sampled, a sequence model every
-    base where its base model has a score.
+    base where its base model has a score. tissues: short names; PREFIX.TISSUE.* then take the place of PREFIX.*.
     """
 
-    def __init__(self, prefix: str, genome: Genome, about: dict, about_base: dict, annotation: str | None):
+    def __init__(
+        self,
+        prefix: str,
+        genome: Genome,
+        about: dict,
+        about_base: dict,
+        annotation: str | None,
+        tissues: list[str] = (),
+    ):
         self.prefix, self.genome, self.annotation = prefix, genome, annotation
         self.about, self.about_base = about, about_base
+        self.prefixes = [f"{prefix}.{t}" for t in tissues] or [prefix]
         self._stack = contextlib.ExitStack()
         self.first: tuple[str, int] | None = None
 
     def __enter__(self):
         contigs = self.genome.contigs
-        self.refined = self._stack.enter_context(ScoreWriter(self.prefix, contigs, self.about))
+        self.refined = [self._stack.enter_context(ScoreWriter(p, contigs, self.about)) for p in self.prefixes]
         self.base = self._stack.enter_context(ScoreWriter(f"{self.prefix}.base", contigs, self.about_base))
         return self
 
@@ -89,7 +98,7 @@ class TrackWriter:
                 pos = get["pos"][rows]
                 if not len(pos):
                     continue
-                self.refined.sparse(chrom, strand, pos, get["donor"][rows], get["acceptor"][rows])
+                self.refined[0].sparse(chrom, strand, pos, get["donor"][rows], get["acceptor"][rows])
                 self.base.sparse(chrom, strand, pos, get["base_donor"][rows], get["base_acceptor"][rows])
         strong = np.flatnonzero(np.maximum(get["donor"], get["acceptor"]) >= STRONG)
         if self.first is None and len(strong):
@@ -98,11 +107,13 @@ class TrackWriter:
     def dense(self, chrom: str, start: int, strand: str, refined: np.ndarray, base: np.ndarray) -> None:
         """Append consecutive bases from `start` on in genome orientation, ascending on each strand; NaN leaves a gap.
 
-        refined: (2 or 3, n) donor, acceptor, ...; base: (2, n) of the base model.
+        refined: (2 or 3, n) donor, acceptor, ..., of tissues (T, 2 or 3, n); base: (2, n) of the base model.
         """
-        self.refined.dense(chrom, start, strand, *refined[:2])
+        each = refined if refined.ndim == 3 else refined[None]
+        for writer, one in zip(self.refined, each, strict=True):
+            writer.dense(chrom, start, strand, *one[:2])
         self.base.dense(chrom, start, strand, *base)
-        if self.first is None and len(strong := np.flatnonzero(np.fmax(*refined[:2]) >= STRONG)):
+        if self.first is None and len(strong := np.flatnonzero(np.fmax(*each[0, :2]) >= STRONG)):
             self.first = (chrom, start + int(strong[0]))
 
     def __exit__(self, kind, error, trace):
@@ -112,7 +123,10 @@ class TrackWriter:
             length = self.genome.contigs.lengths[chrom]
             locus = f"{chrom}:{max(pos - TRACK_CONTEXT, 0) + 1}-{min(pos + TRACK_CONTEXT, length)}"
             path = Path(f"{self.prefix}.igv.xml")
-            files = {"base": f"{self.prefix}.base", "refined": self.prefix}
+            rows = {}
+            for prefix in self.prefixes:
+                tissue = prefix.removeprefix(self.prefix).removeprefix(".")
+                rows[tissue] = {"base": f"{self.prefix}.base", tissue or "refined": prefix}
             with atomic(path) as temporary:
-                text = igv.session(path, self.genome.path, files, locus, self.annotation)
+                text = igv.session(path, self.genome.path, rows, locus, self.annotation)
                 temporary.write_text(text, encoding="utf-8")

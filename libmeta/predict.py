@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from libmeta import schema
+from libmeta import schema, tissue_names
 from libmeta.errors import MetaError
 
 if TYPE_CHECKING:  # xgboost is loaded where trees are run
@@ -54,6 +54,16 @@ def check(model: "PositionModel", form: pa.Schema, base_models: list[dict], name
             f"no column {lacking[0]} ({len(lacking)} of the model's {len(model.columns)} are not there), {name}; make the "
             f"features with --modalities that include {wanted}"
         )
+
+
+def scores_schema(tissues: list[str] = ()) -> pa.Schema:
+    """The scores format; of tissues (names) with their columns."""
+    form = schema.load("scores").arrow
+    for name in tissues:
+        about = {"ms.role": "data", "ms.tissue": name}
+        for site in ("donor", "acceptor"):
+            form = form.append(pa.field(f"{site}.{tissue_names.short(name)}", pa.float32(), True, about))
+    return form
 
 
 def about(model, name: str, **more) -> dict:

@@ -8,21 +8,27 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from libmeta import dense, modalities, schema
+from libmeta import dense, modalities
 from libmeta.config import Config
 from libmeta.dense import Piece
-from libmeta.encode import encode, logged
+from libmeta.encode import encode, logged, probabilities
 from libmeta.errors import USAGE, MetaError
 from libmeta.features import Sources, open_readers
 from libmeta.genome import Genome, reverse_complement
-from libmeta.predict import check_weights
+from libmeta.predict import check_weights, scores_schema
 from libmeta.regions import Region
 from libmeta.scores import open_entry
 
 PIECE = 200_000  # core bases read at a time: long against the context, small in memory
+SHORTEST = 20_000
 BATCH = 1 << 16  # bases that the network takes at a time: its activations stay in the processor's cache
 UNIFORM = np.float32(1 / 3)
 NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
+
+
+def piece_size(tissues: int) -> int:
+    """Core bases to read at a time, so that the scores of many tissues take no more memory than those of a few."""
+    return max(PIECE // max(tissues // 4, 1), SHORTEST)
 
 
 # ---- what the model asks for ----------------------------------------------------------------------------------------
@@ -111,21 +117,26 @@ class Refiner:
     context: bases that it needs on each side of a core. base_names, channel_names: what pieces must hold, in order.
     device, dtype: of the network (float32 or bfloat16). batch: bases that it takes at a time; batch and threads change
     results by rounding only. uniform: where the primary base model has no score, 1/3 for each class stands for it, which is
-    what the network takes for unknown; else there is no refined score either. MetaError for a model that needs to be told
-    a tissue.
+    what the network takes for unknown; else there is no refined score either. tissue: of a model of tissues what stands for
+    those wanted (T, ...), see predict_tissues; they come out of one pass where the network joins them at its head.
+    MetaError for a model of tissues without a tissue.
     """
 
     def __init__(
         self, model, device: str = "cpu", dtype: str = "float32", batch: int = BATCH, threads: int | None = None,
-        uniform: bool = False,
+        uniform: bool = False, tissue: np.ndarray | None = None,
     ):  # fmt: skip
-        self.model, self.batch, self.uniform = model, batch, uniform
+        if model.tissues and tissue is None:
+            raise MetaError(
+                f"a model of {model.recipe} speaks of one tissue at a time, --model; only ms-predict takes one"
+            )
+        self.model, self.batch, self.uniform, self.tissue = model, batch, uniform, tissue
         self.filled = 0  # bases without a primary base score that were refined from 1/3 each
         self.base_names = [m["name"] for m in model.base_models]
         self.channel_names = [] if model.is_base else [c["name"] for c in model.channels]
         network = model.network()
         self.config = network.config
-        self.network = None if model.is_base else _folded(network, model.recipe, device, dtype, threads)
+        self.network = None if model.is_base else _folded(network, device, dtype, threads)
         self.context = 0 if model.is_base else network.context
 
     @property
@@ -138,21 +149,26 @@ class Refiner:
 def refine(refiner: Refiner, piece: Piece) -> np.ndarray:
     """Probabilities of donor, acceptor, neither of the piece's core, float32 (core bases, 3), genome orientation.
 
-    The piece has at least refiner.context bases of flank on each side of its core. NaN where the primary base model,
-    if the model refines one, has no score.
+    With tissues (T, core bases, 3). The piece has at least refiner.context bases of flank on each side of its core. NaN
+    where the primary base model, if the model refines one, has no score.
     """
     at = np.flatnonzero(piece.core)
     low, high = int(at[0]), int(at[-1]) + 1
     near = piece.cut(piece.start + low - refiner.context, piece.start + high + refiner.context)
-    out = base_probabilities(near) if refiner.network is None else run(refiner, near)
+    if refiner.network is not None:
+        out = run(refiner, near)
+    elif refiner.tissue is None:
+        out = base_probabilities(near)
+    else:  # nothing was gained in any tissue
+        out = np.tile(base_probabilities(near), (len(refiner.tissue), 1, 1))
     if refiner.needs_base:
         lacking = np.isnan(piece.base[0, :, low:high]).any(axis=0)
         refiner.filled += int(lacking[at - low].sum()) if refiner.uniform else 0
         if not refiner.uniform:
-            out[lacking] = np.nan
+            out[..., lacking, :] = np.nan
         elif refiner.network is None:
-            out[lacking] = UNIFORM
-    return out if len(at) == high - low else out[at - low]
+            out[..., lacking, :] = UNIFORM
+    return out if len(at) == high - low else out[..., at - low, :]
 
 
 def base_probabilities(piece: Piece) -> np.ndarray:
@@ -162,7 +178,7 @@ def base_probabilities(piece: Piece) -> np.ndarray:
 
 
 def run(refiner: Refiner, piece: Piece) -> np.ndarray:
-    """The network on a piece: float32 (L - 2 * context, 3), genome orientation."""
+    """The network on a piece: float32 (L - 2 * context, 3), genome orientation; with tissues (T, L - 2 * context, 3)."""
     minus, scaling = piece.strand == "-", refiner.model.channels
     codes = reverse_complement(piece.codes) if minus else piece.codes
     base, channels = (a[..., ::-1] if minus else a for a in (piece.base, logged(piece.channels, scaling)))
@@ -170,13 +186,21 @@ def run(refiner: Refiner, piece: Piece) -> np.ndarray:
     # what the network has no rows for it is not given
     counts = (4, refiner.config.base_models, refiner.config.channels, refiner.config.masks)
     arrays = [a if count else None for a, count in zip(arrays, counts, strict=True)]
-    bases = len(codes) - 2 * refiner.context
+    bases, tissue = len(codes) - 2 * refiner.context, refiner.tissue
     out = np.empty((bases, 3), np.float32)
+    if tissue is not None:
+        out = np.empty((len(tissue), 3, bases), np.float32).swapaxes(1, 2)  # as the network gives them
     for low in range(0, bases, refiner.batch):
         high = min(low + refiner.batch, bases)
         part = [None if a is None else a[:, low : high + 2 * refiner.context] for a in arrays]
-        out[low:high] = softmax(refiner.network(*part))
-    return np.ascontiguousarray(out[::-1]) if minus else out
+        if tissue is None:
+            out[low:high] = softmax(refiner.network(*part))
+        elif refiner.config.by_head:
+            out[:, low:high] = probabilities(refiner.network(*part, tissue))
+        else:
+            for i, one in enumerate(tissue):
+                out[i, low:high] = probabilities(refiner.network(*part, one))
+    return np.ascontiguousarray(out[..., ::-1, :]) if minus and tissue is None else out[..., :: -1 if minus else 1, :]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -185,12 +209,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def _folded(network, recipe: str, device: str, dtype: str, threads: int | None):
+def _folded(network, device: str, dtype: str, threads: int | None):
     from libmeta.device import set_torch_threads
     from libmeta.models.folded import Folded
 
-    if getattr(network.config, "tissues", 0) or getattr(network.config, "tissue_features", 0):
-        raise MetaError(f"a model of {recipe} speaks of one tissue at a time, --model; ms-predict takes no tissue yet")
     set_torch_threads(threads)
     return Folded(network, dtype, device, threads)
 
@@ -201,7 +223,8 @@ def _folded(network, recipe: str, device: str, dtype: str, threads: int | None):
 @dataclass
 class Scored:
     """Refined (n, 3) and primary base (2, n) probabilities of n consecutive bases of one strand from `start` on, in genome
-    orientation; core bool (n,) marks those that were asked for, and all others are NaN.
+    orientation; core bool (n,) marks those that were asked for, and all others are NaN. by_tissue: (T, 2, n) donor and
+    acceptor in each tissue; refined is then the mean over these.
     """
 
     chrom: str
@@ -210,6 +233,7 @@ class Scored:
     core: np.ndarray
     refined: np.ndarray
     base: np.ndarray
+    by_tissue: np.ndarray | None = None
 
 
 def score(
@@ -239,21 +263,27 @@ def _scored(refiner: Refiner, piece: Piece) -> Scored:
     at = np.flatnonzero(piece.core)
     low, high = int(at[0]), int(at[-1]) + 1
     refined, base = np.full((high - low, 3), np.nan, np.float32), np.full((2, high - low), np.nan, np.float32)
-    refined[at - low] = refine(refiner, piece)
+    found, by_tissue = refine(refiner, piece), None
+    if refiner.tissue is not None:
+        by_tissue = np.full((len(found), 2, high - low), np.nan, np.float32)
+        by_tissue[..., at - low] = found[..., :2].swapaxes(1, 2)
+        found = found.mean(axis=0)
+    refined[at - low] = found
     if refiner.base_names:
         base[:, at - low] = piece.base[0][:, at]
         if refiner.uniform:
             base[:, at - low] = np.where(np.isnan(base).any(axis=0), UNIFORM, base)[:, at - low]
-    return Scored(piece.chrom, piece.start + low, piece.strand, piece.core[low:high], refined, base)
+    return Scored(piece.chrom, piece.start + low, piece.strand, piece.core[low:high], refined, base, by_tissue)
 
 
-def table(scored: list[Scored]) -> pa.RecordBatch:
-    """Scored pieces of one cell as rows of the scores format, sorted by position and strand."""
-    form = schema.load("scores").arrow
+def table(scored: list[Scored], tissues: list[str] = ()) -> pa.RecordBatch:
+    """Scored pieces of one cell as rows of the scores format, sorted by position and strand. tissues: of by_tissue."""
+    form = scores_schema(tissues)
     scored = sorted(scored, key=lambda s: (s.strand, s.start))  # "+" before "-"
     pos = np.concatenate([s.start + np.flatnonzero(s.core) for s in scored])
     minus = np.concatenate([np.full(int(s.core.sum()), s.strand == "-") for s in scored])
-    values = np.concatenate([np.concatenate([s.refined.T, s.base])[:, s.core] for s in scored], axis=1)
+    parts = [[s.refined.T, s.base, *([s.by_tissue.reshape(-1, len(s.core))] if tissues else ())] for s in scored]
+    values = np.concatenate([np.concatenate(p)[:, s.core] for p, s in zip(parts, scored, strict=True)], axis=1)
     if minus.any() and not minus.all():
         order = np.argsort(pos, kind="stable")  # of two ascending runs: a merge
         pos, minus, values = pos[order], minus[order], values[:, order]
@@ -262,7 +292,7 @@ def table(scored: list[Scored]) -> pa.RecordBatch:
         "pos": pos,
         "strand": _strands(minus),
         "weight": np.ones(len(pos), np.float32),
-        **dict(zip(("donor", "acceptor", "neither", "base_donor", "base_acceptor"), values, strict=True)),
+        **dict(zip(form.names[4:], values, strict=True)),
     }
     arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in form]
     return pa.RecordBatch.from_arrays(arrays, schema=form)

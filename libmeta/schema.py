@@ -15,6 +15,7 @@ import pyarrow as pa
 _TYPES = {
     "string": pa.string(), "bool": pa.bool_(), "uint8": pa.uint8(), "int8": pa.int8(), "int32": pa.int32(),
     "int64": pa.int64(), "float32": pa.float32(), "float64": pa.float64(), "list<string>": pa.list_(pa.string()),
+    "list<int8>": pa.list_(pa.int8()),
     "list<int32>": pa.list_(pa.int32()), "list<int64>": pa.list_(pa.int64()), "list<float32>": pa.list_(pa.float32()),
 }  # fmt: skip
 
@@ -57,13 +58,14 @@ class Format:
     sorted: tuple[str, ...] = ()
     unique: bool = False
     open: bool = False  # further columns, described by their own metadata, may follow
+    further: str = ""  # which, where they are not those of modalities
     channels: bool = False  # those are the channels of modalities, not their features
     datasets: tuple[dict, ...] = ()  # of an HDF5 file: name, type, shape, doc, missing
 
     @property
     def arrow(self) -> pa.Schema:
-        """Arrow schema of the fixed columns, without schema metadata."""
-        return pa.schema([c.field for c in self.columns])
+        """Arrow schema of the columns that are always there, without schema metadata."""
+        return pa.schema([c.field for c in self.columns if not c.optional])
 
 
 def names() -> list[str]:
@@ -84,6 +86,11 @@ def load(name: str) -> Format:
 def role(item: pa.Field) -> str:
     """Role of a column of a stream: key, weight, label, feature or data."""
     return (item.metadata or {}).get(b"ms.role", b"data").decode()
+
+
+def tissue(item: pa.Field) -> str:
+    """Name of the tissue that a column speaks of; empty for all others."""
+    return (item.metadata or {}).get(b"ms.tissue", b"").decode()
 
 
 def modality(item: pa.Field) -> str:
@@ -114,7 +121,9 @@ def _format_text(form: Format) -> list[str]:
     if form.columns:
         out += ["| column | type | role | unit, range | null means | what |", "|---|---|---|---|---|---|"]
         out += [_column_row(c) for c in form.columns] + [""]
-    if form.open:
+    if form.further:
+        out += [f"Further columns: {form.further}", ""]
+    elif form.open:
         out += _channel_rows() if form.channels else _feature_rows()
     if form.datasets:
         out += ["| dataset | type | shape | unknown is | what |", "|---|---|---|---|---|"]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyBigWig
 
+from libmeta import schema
 from libmeta.contigs import Contigs
 from libmeta.errors import MetaError
 from libmeta.scores import open_scores
@@ -29,12 +30,13 @@ BASE = ("base_donor", "base_acceptor")
 class Rows:
     """Positions of one cell: pos int64 (n,), weight float64 (n,), scores float32 (2 or 4, n): donor, acceptor
     of the model, then of the base model (NaN where it has none). cell is None for a contig that the labels do
-    not have."""  # fmt: skip
+    not have. further: float32 (m, n), the columns that were asked for beside these."""  # fmt: skip
 
     cell: int | None
     pos: np.ndarray
     weight: np.ndarray
     scores: np.ndarray
+    further: np.ndarray | None = None
 
 
 def is_tracks(source: str) -> bool:
@@ -61,7 +63,7 @@ class TableRows:
     """Rows of a table in the scores format (or of base_scores, where every base was scored: weight 1).
 
     base: prefix or Parquet file of base scores that takes the place of the base columns. compared: whether
-    there is a base model at all. Iterate once.
+    there is a base model at all. tissues: full names of those that the table has columns of. Iterate once.
     """
 
     def __init__(self, stream: Stream, truth: Truth, base: str | None = None):
@@ -78,6 +80,9 @@ class TableRows:
         self.reader = self._open_base(base) if base else None
         has_columns = all(c in names for c in BASE)
         self.columns = needed + (list(BASE) if has_columns and not base else [])
+        by_tissue = [f for f in stream.schema if schema.tissue(f)]  # donor and acceptor of each in turn
+        self.tissues, self.further = [schema.tissue(f) for f in by_tissue[::2]], [f.name for f in by_tissue]
+        self.columns += self.further
         self._pieces = _gather(stream, self.columns)
         self._first = next(self._pieces, None)
         self.compared = self.reader is not None or (has_columns and self._has_base(self._first))
@@ -118,7 +123,10 @@ class TableRows:
         for cell in np.flatnonzero(np.bincount(cells + 1)) - 1:
             mine = slice(None) if np.all(cells == cell) else np.flatnonzero(cells == cell)
             one = scores if isinstance(mine, slice) else np.stack([row[mine] for row in scores])
-            yield self._with_base(Rows(int(cell) if cell >= 0 else None, pos[mine], weight[mine], one))
+            rows = Rows(int(cell) if cell >= 0 else None, pos[mine], weight[mine], one)
+            if self.further:
+                rows.further = np.stack([_numbers(piece, c, np.float32)[mine] for c in self.further])
+            yield self._with_base(rows)
 
     def _with_base(self, rows: Rows) -> Rows:
         if self.reader is not None and rows.cell is not None:
@@ -194,7 +202,7 @@ class TrackRows:
         self.shared, self.strangers = set(contigs.lengths), set()
         about = _about(prefix)
         self.model, self.provenance = about.get("model"), about.get("provenance", [])
-        self.truth, self.compared = truth, base is not None
+        self.truth, self.compared, self.tissues = truth, base is not None, []
         self.readers = [open_scores(prefix, contigs)] + ([open_scores(base, contigs)] if base else [])
         self._their = contigs.match(dict.fromkeys(truth.names), truth.where)
         self.inputs = {f"scores.{k}": v for k, v in self.readers[0].inputs.items()}

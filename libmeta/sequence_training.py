@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from libmeta import __version__, encode, label_gaps, models, starting_blend
+from libmeta import __version__, encode, label_gaps, models, starting_blend, tissue_training
 from libmeta.bootstrap import MINIMUM_GENES
 from libmeta.checkpoint import link as softmax
-from libmeta.encode import SMALLEST
+from libmeta.encode import SMALLEST, probabilities
 from libmeta.errors import USAGE, MetaError
 from libmeta.losses import LOSSES, soft_targets
 from libmeta.models.folded import Folded
 from libmeta.recipes import SequenceRecipe
 from libmeta.sequence_validation import Judged, chance_of_gain, judge, of_base, tiles
 from libmeta.shards import Shards
+from libmeta.tissue_training import TissueTask
 from libmeta.train import SURE_GAIN, held_out_gain
 from libmeta.windows import WindowSampler, sampling_ratio
 from libmeta.workers import Workers
@@ -49,7 +50,8 @@ class Run:
 @dataclass
 class Outcome:
     """state: weights by name. is_base: nothing was gained, the model is the best of the base models: number `base`.
-    history: one entry per epoch. prior: log-probabilities of the classes at true prevalence.
+    history: one entry per epoch. prior: log-probabilities of the classes at true prevalence. tissues: what the model keeps
+    of them.
     """
 
     state: dict
@@ -58,6 +60,7 @@ class Outcome:
     history: list[dict]
     summary: dict
     prior: list[float]
+    tissues: dict = field(default_factory=dict)
 
 
 def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, without: tuple[str, ...]) -> None:
@@ -97,10 +100,14 @@ def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, witho
     shards.take(base or shards.base_names, kept)
 
 
-def configure(shards: Shards, recipe: SequenceRecipe) -> dict:
-    """Settings of the recipe's network for what the shards hold. Raises MetaError where their flanks are too short."""
+def configure(shards: Shards, recipe: SequenceRecipe, tissues: dict | None = None) -> dict:
+    """Settings of the recipe's network for what the shards hold, and for tissues (of tissue_training.settings).
+
+    Raises MetaError where their flanks are too short.
+    """
     wanted = {
         **recipe.network,
+        **(tissue_training.network(tissues) if tissues else {}),
         "base_models": len(shards.base_names),
         "channels": len(shards.channels),
         "masks": len(encode.modalities(shards.channels)),
@@ -114,9 +121,19 @@ def configure(shards: Shards, recipe: SequenceRecipe) -> dict:
     return network.config.to_dict()
 
 
-def key(shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: str, workers: Workers) -> dict:
+def key(
+    shards: Shards,
+    recipe: SequenceRecipe,
+    config: dict,
+    seed: int,
+    dtype: str,
+    workers: Workers,
+    tissues: dict | None = None,
+) -> dict:
     """What a training follows from."""
+    by_tissue = {"tissues": tissues, "states": shards.manifest["tissues"]} if tissues else {}
     return {
+        **by_tissue,
         "shards": [[f["name"], f["sha256"]] for f in shards.manifest["files"]],
         "base": shards.base_names,
         "channels": shards.channels,
@@ -130,22 +147,26 @@ def key(shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: 
 
 
 def fit(
-    shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: str, workers: Workers, keeper, tell
-) -> Outcome:
+    shards: Shards, recipe: SequenceRecipe, config: dict, seed: int, dtype: str, workers: Workers, keeper, tell,
+    tissues: dict | None = None,
+) -> Outcome:  # fmt: skip
     """Train, validate after each epoch, keep the best epoch, and fall back on the base where nothing was gained.
 
     config: of the network (see models.build). dtype: float32, or bfloat16 for the products of training. keeper: keeps and
     restores the Run (see libmeta.training_state). tell: called with (epoch, batches done, loss) and, after
-    validation, with the history.
+    validation, with the history. tissues: of a recipe with tissues (see tissue_training.settings).
     """
     torch.manual_seed(seed)
     network = models.build(recipe.kind, config).to(workers.device)
     regions = shards.regions("train"), shards.regions("valid")
     check(shards, recipe)
-    sampler = window_sampler(shards, recipe, seed)
+    task = None
+    if tissues:
+        task = TissueTask(shards, tissues, recipe.tissues_per_window, network.config.by_head)
+    sampler = window_sampler(shards, recipe, seed, task)
 
     def labels(i: int) -> tuple[np.ndarray, np.ndarray]:
-        return shards.labels(regions[0][i], *sampler.spans[i])
+        return (task or shards).labels(regions[0][i], *sampler.spans[i])
 
     ratio, true_share = sampling_ratio(sampler, labels)
     about_loss = loss_settings(shards, recipe, sampler, labels, ratio, true_share)
@@ -159,7 +180,7 @@ def fit(
         raise MetaError("the processes do not see the same training state; keep the output on a disk that all share")
     wrapped = workers.wrap(network)
     loss_of = LOSSES[recipe.loss]
-    bases = [judged(shards, regions[1], of_base(k), 0, workers) for k in range(len(shards.base_names))]
+    bases = [judged(shards, regions[1], of_base(k), 0, workers, task) for k in range(len(shards.base_names))]
     if None in bases[0].aps():
         raise MetaError(f"no validation site has a base score, {shards.folder}; score those regions, or choose others")
     for name, found in zip(shards.base_names, bases, strict=True):
@@ -172,7 +193,8 @@ def fit(
     def validate(**told) -> None:
         """Judge the averaged weights, keep them if they are the best so far, and the state."""
         workers.agree(run.average.module.buffers())
-        found = judged(shards, regions[1], scorer(run.average.module, shards, workers), network.context, workers)
+        score = scorer(run.average.module, shards, workers, task)
+        found = judged(shards, regions[1], score, network.context, workers, task)
         entry = {
             "epoch": run.epoch,
             "valid_macro_ap": found.macro_ap(),
@@ -180,6 +202,7 @@ def fit(
             "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
             "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
             "base_macro_ap": floor,
+            **(found.told() if task else {}),
             **told,
         }
         if entry["valid_macro_ap"] > max([floor, *(e["valid_macro_ap"] for e in run.history)]):
@@ -198,7 +221,7 @@ def fit(
         started, losses = time.monotonic(), []
         wrapped.train()
         for inputs, label, weight in batches(
-            shards, sampler, recipe, network.context, run.epoch, batch, steps, seed, workers
+            shards, sampler, recipe, network.context, run.epoch, batch, steps, seed, workers, task
         ):
             with torch.autocast(workers.device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits = wrapped(*inputs)
@@ -221,6 +244,10 @@ def fit(
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
     found = outcome(run, best_base, base, true_share)
     found.summary |= about_loss
+    if task:
+        best = max(run.history, key=lambda e: e["valid_macro_ap"])
+        found.summary |= {"within_site": best["within_site"], "blind_macro_ap": best["blind_macro_ap"]}
+        found.tissues = {**tissues, "activity": [round(float(x), 4) for x in task.activity]}
     return found
 
 
@@ -319,31 +346,34 @@ def check(shards: Shards, recipe: SequenceRecipe) -> None:
         )
 
 
-def window_sampler(shards: Shards, recipe: SequenceRecipe, seed: int) -> WindowSampler:
-    """Of the training regions, from the first to the last position with a weight."""
+def window_sampler(shards: Shards, recipe: SequenceRecipe, seed: int, task=None) -> WindowSampler:
+    """Of the training regions, from the first to the last position with a weight; task: has the sites, if not the shards."""
     spans = np.zeros((len(shards.regions("train")), 2), np.int64)
     for i, region in enumerate(shards.regions("train")):
         counted = np.flatnonzero(shards.labels(region, 0, region.length)[1])
         if len(counted):
             spans[i] = counted[0], counted[-1] + 1
-    region, at, _ = shards.sites("train")
+    region, at, _ = (task or shards).sites("train")
     return WindowSampler(spans, region, at, recipe.window, recipe.site_share, seed)
 
 
 def batches(
     shards: Shards, sampler: WindowSampler, recipe: SequenceRecipe, context: int, epoch: int, batch: int, steps: int,
-    seed: int, workers: Workers,
+    seed: int, workers: Workers, task: TissueTask | None = None,
 ) -> Iterator[tuple]:  # fmt: skip
     """(inputs, label, weight) tensors of this process's share of an epoch, read ahead by a thread."""
     draws = sampler.draw(epoch, steps * batch * workers.count)
     names = encode.modalities(shards.channels)
     dropped = np.random.default_rng((seed, epoch, 1)).random((len(draws.region), len(names))) < recipe.modality_dropout
 
+    drawn = task.draw(seed, epoch, len(draws.region)) if task else None
+
     def make(step: int) -> tuple:
         low = (step * workers.count + workers.rank) * batch
         rows = range(low, low + batch)
         windows = [(draws.region[i], int(draws.start[i])) for i in rows]
-        return tensors(shards, windows, recipe.window, context, dropped[rows], recipe.soft)
+        made = tensors(shards, windows, recipe.window, context, dropped[rows], recipe.soft)
+        return task.of_tissues(made, windows, recipe.window, drawn[rows]) if task else made
 
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(make, step) for step in range(min(AHEAD, steps))]
@@ -379,21 +409,31 @@ def tensors(
     return [torch.from_numpy(x) for x in encoded.arrays()], label, weight
 
 
-def scorer(network: torch.nn.Module, shards: Shards, workers: Workers):
-    """A function of a Shards.read with context -> probabilities float32 (n, 3), by the network as it is now."""
+def scorer(network: torch.nn.Module, shards: Shards, workers: Workers, task: TissueTask | None = None):
+    """A function of a Shards.read with context -> probabilities float32 (n, 3), by the network as it is now.
+
+    With a task they are (T, n, 3), of every tissue.
+    """
     folded = Folded(network, device=workers.device, threads=torch.get_num_threads())
 
     def score(part: dict) -> np.ndarray:
         encoded = encode.encode(part["sequence"], part["base"], part["channels"], shards.channels)
-        return softmax(folded(*encoded.arrays()))
+        if task is None:
+            return softmax(folded(*encoded.arrays()))
+        if task.by_head:
+            return probabilities(folded(*encoded.arrays(), task.inputs))
+        return np.stack([probabilities(folded(*encoded.arrays(), tissue)) for tissue in task.inputs])
 
     return score
 
 
-def judged(shards: Shards, regions: list, score, context: int, workers: Workers) -> Judged:
+def judged(
+    shards: Shards, regions: list, score, context: int, workers: Workers, task: TissueTask | None = None
+) -> Judged:
     """judge() by all processes together."""
-    mine = judge(shards, regions, score, context, workers.rank, workers.count)
-    found = Judged()
+    share = regions, score, context, workers.rank, workers.count
+    mine = task.judge(*share) if task else judge(shards, *share)
+    found = type(mine)()
     for other in workers.gather(mine):
         found.merge(other)
     return found

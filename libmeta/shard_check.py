@@ -1,5 +1,6 @@
 """What must hold in a shard, read from end to end."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,44 @@ from libmeta.introns import NEITHER
 from libmeta.shards import damaged, open_shard, region_table
 
 _BLOCK = 1 << 20
+
+
+def check_hdf5(path: Path) -> str:
+    """A shard, or the sites by tissue beside shards."""
+    try:
+        with h5py.File(path, "r") as file:
+            by_tissue = file.attrs.get("format") == "shard_tissues"
+    except OSError as error:
+        raise damaged(path, "it cannot be opened as HDF5") from error
+    return check_tissues(path) if by_tissue else check_shard(path)
+
+
+def check_tissues(path: Path) -> str:
+    """Datasets, types, ranges and order of tissues.h5; what it is, in one line."""
+    form = schema.load("shard_tissues")
+    with h5py.File(path, "r") as file:
+        for entry in form.datasets:
+            if entry["name"] not in file or file[entry["name"]].dtype != np.dtype(entry["type"]):
+                raise MetaError(f"no dataset {entry['name']} of type {entry['type']}, {path}; make the shards again")
+        try:
+            get = {entry["name"]: file[entry["name"]][:] for entry in form.datasets}
+        except OSError as error:
+            raise damaged(path, "a checksum of its data") from error
+        tissues, contigs = (json.loads(file.attrs[k]) for k in ("tissues", "contigs"))
+    n = len(get["pos"])
+    key = np.stack([get["contig"], get["pos"], get["strand"]]).astype(np.int64)
+    order = np.lexsort(key[::-1])
+    wrong = {
+        "contig": ((get["contig"] < 0) | (get["contig"] >= len(contigs))).any(),
+        "strand": (np.abs(get["strand"]) != 1).any(),
+        "site": (get["site"] > 1).any(),
+        "state": get["state"].shape != (n, len(tissues)) or not np.isin(get["state"], (-1, 0, 1)).all(),
+        "pos": (order != np.arange(n)).any() or (n > 1 and not (np.diff(key) != 0).any(axis=0).all()),
+    }
+    for name, bad in wrong.items():
+        if bad:
+            raise MetaError(f"value out of range or order in {name}, {path}; make the shards again")
+    return f"{form.name} version {form.version}, {n:,} sites, {len(tissues)} tissues"
 
 
 def check_shard(path: Path) -> str:

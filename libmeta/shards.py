@@ -47,6 +47,11 @@ class Shards:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
+        self.tissues = None  # sites by tissue, where there are some
+        if "tissues" in self.manifest:
+            from libmeta.shard_tissues import ShardTissues
+
+            self.tissues = ShardTissues(self.folder, self.manifest["tissues"])
         self.base_names = [m["name"] for m in self.manifest["base_models"]]
         self.channels, self.flank = self.manifest["channels"], self.manifest["flank"]
         for entry in self.manifest["files"]:
@@ -161,7 +166,7 @@ def read_manifest(folder: Path) -> dict:
         raise MetaError(
             f"shards version {found.get('version')}, {path}; this is version {form.version}: make them again"
         )
-    if lacking := [k["name"] for k in form.keys if k["name"] not in found]:
+    if lacking := [k["name"] for k in form.keys if k["name"] not in found and not k.get("optional")]:
         raise MetaError(f"no key {lacking[0]}, {path}; make the shards again")
     return found
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from libmeta.gene_spans import GeneSpan
 from libmeta.introns import NEITHER
+from libmeta.site_tissues import ACTIVE, INACTIVE, UNKNOWN
 from libmeta.sites import NOVEL, Sites
 
 log = logging.getLogger("libmeta")
@@ -37,6 +38,14 @@ def tell(sites: Sites, recipe: str | None) -> None:
             )
     if recipe:
         _tell_labels(sites, recipe)
+    if sites.tissues:
+        state = sites.tissues.state
+        both = (state == ACTIVE).any(axis=1) & (state == INACTIVE).any(axis=1)
+        counts = [f"{int((state == s).sum()):,}" for s in (ACTIVE, INACTIVE, UNKNOWN)]
+        log.info(
+            "%d tissues: sites are active in %s cases, inactive in %s, unknown in %s; %s sites are both, by tissue",
+            len(sites.tissues.names), *counts, f"{int(both.sum()):,}",
+        )  # fmt: skip
 
 
 def _tell_labels(sites: Sites, recipe: str) -> None:
@@ -60,6 +69,14 @@ def site_rows(table: pa.Table) -> Iterator[tuple]:
     columns = (table[c].to_pylist() for c in ("chrom", "pos", "strand", "site", "tier", "reads"))
     for chrom, pos, strand, site, tier, reads in zip(*columns, strict=True):
         yield chrom, pos, pos + 1, f"{site}:{tier}", min(reads or 0, 1000), strand
+
+
+def with_tissues(sites: Sites) -> pa.Table:
+    """The table, with the columns by tissue where they are known."""
+    table = sites.table
+    for field, values in sites.tissues.columns() if sites.tissues else ():
+        table = table.append_column(field, values)
+    return table
 
 
 def by_contig(table: pa.Table) -> Iterator[pa.Table]:

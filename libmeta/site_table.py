@@ -20,6 +20,7 @@ class Evidence:
     keys: np.ndarray
     support: pa.Table
     introns: tuple[np.ndarray, ...]  # chrom, start, end, strand, reads; one row per tissue
+    table: pa.Table  # junctions, the same rows
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from libmeta import dinucleotides, gene_spans, labels, site_table
+from libmeta import dinucleotides, gene_spans, labels, site_table, site_tissues, tissue_names
 from libmeta import junctions as junction_tables
 from libmeta import psi as psi_tables
 from libmeta import tiers as annotation_tiers
@@ -19,7 +19,8 @@ from libmeta.gene_spans import Genes, GeneSpan
 from libmeta.genome import Genome
 from libmeta.introns import ACCEPTOR, DONOR, NEITHER, member, pack
 from libmeta.regions import Region, merge
-from libmeta.support import site_support
+from libmeta.site_tissues import SiteTissues
+from libmeta.support import by_tissue, site_support
 
 log = logging.getLogger("libmeta")
 
@@ -34,6 +35,7 @@ class Sites:
     genes: spans that were looked at, clipped to the regions, sorted alike. tiers: names of tiers 0, 1, ... rates:
     dinucleotides of the annotated sites before any filter. measured: bool, one per row: the evidence covers one of its
     genes, or the site itself. junction_annotated: (junction sites that the annotation has, all), None: no junctions.
+    tissues: in which tissues the rows are used, where that was asked for.
     """
 
     table: pa.Table
@@ -42,6 +44,7 @@ class Sites:
     rates: list[dinucleotides.Rate]
     measured: np.ndarray
     junction_annotated: tuple[int, int] | None = None
+    tissues: SiteTissues | None = None
 
     def facts(self) -> labels.Facts:
         """The rows as the label rules want them."""
@@ -89,6 +92,7 @@ def build(
     min_support: int = 3,
     min_dinucleotide: float = 0.95,
     novel_psi: bool = True,
+    cover: float | None = None,
 ) -> Sites:
     """The site table of a genome.
 
@@ -98,7 +102,8 @@ def build(
     regions: keep sites (and parts of genes) inside, on their strand; None all. genes: keep genes of these ids or names.
     min_support: reads that support a site in a tissue, and that make a gene measured. min_dinucleotide: smallest share
     of annotated sites with a splice dinucleotide, per strand (junctions: the lesser of this and 0.9). novel_psi: take
-    exon ends of the PSI table as novel sites where candidates() says so.
+    exon ends of the PSI table as novel sites where candidates() says so. cover: also tell the tissues in which sites are
+    used (see site_tissues.from_psi).
 
     Raises MetaError for bad files, no annotation, too many tiers, a wrong build, a gene that is nowhere.
     """
@@ -110,7 +115,8 @@ def build(
     dinucleotides.check(rates, min_dinucleotide, genome.contigs.build, whole.name)
     min_fit = min(min_dinucleotide, junction_tables.MIN_FIT)
     evidence = _evidence(genome, whole.sources, junctions, only, min_support, min_fit)
-    exons = _exon_ends(genome, psi, only) if psi else None
+    psi_table = psi_tables.read(psi, genome, only) if psi else None
+    exons = None if psi_table is None else _exon_ends(genome, psi_table)
     shared = None if evidence is None else (int(member(evidence.keys, whole.keys)[1].sum()), len(evidence.keys))
     chosen = whole if genes is None else whole.of_genes(genes)
     united, gene_of = gene_spans.unite(chosen.sources)
@@ -128,7 +134,8 @@ def build(
     view = site_table.SiteView(genome, keys, tier, united, related, evidence, exons, min_support)
     table, measured = view.table()
     spans = _clipped(united, view.gene_measured, regions, genome)
-    return Sites(table, spans, [t["name"] for t in tiers], rates, measured, shared)
+    tissues = None if cover is None else _tissues(view, psi_table, cover)
+    return Sites(table, spans, [t["name"] for t in tiers], rates, measured, shared, tissues)
 
 
 # ---- evidence -------------------------------------------------------------------------------------------------------
@@ -147,7 +154,24 @@ def _evidence(genome, sources, files, only, min_support, min_fit) -> site_table.
     donor = pc.equal(support["site"], "donor").to_numpy()
     site_chrom, site_strand = _places(support, genome)
     keys = pack(site_chrom, support["pos"].to_numpy(), site_strand, np.where(donor, DONOR, ACCEPTOR))
-    return site_table.Evidence(keys, support, introns)
+    return site_table.Evidence(keys, support, introns, table)
+
+
+def _tissues(view: site_table.SiteView, psi: psi_tables.Psi | None, cover: float) -> SiteTissues:
+    """In which tissues the sites of a view are used. MetaError without any evidence by tissue."""
+    found = None if psi is None else site_tissues.from_psi(psi, view.keys, cover)
+    if view.evidence is not None:
+        use = by_tissue(view.evidence.table, view.evidence.keys, view.min_support)
+        rows, gene, _ = view.links["genes"]
+        near = (view.evidence.introns, view.keys, (rows, gene), view.genes, view.min_support)
+        mine = site_tissues.from_junctions(use, *near)
+        found = mine if found is None else found.joined(mine)
+    if found is None or not found.names:
+        raise MetaError(
+            "no evidence by tissue, neither junctions nor PSI; give --psi, or --junctions TISSUE=FILE", USAGE
+        )
+    tissue_names.check(found.names, "junctions and PSI")
+    return found
 
 
 def _places(table: pa.Table, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
@@ -157,9 +181,8 @@ def _places(table: pa.Table, genome: Genome) -> tuple[np.ndarray, np.ndarray]:
     return order[coded.indices.to_numpy()], np.where(pc.equal(table["strand"], "+").to_numpy(), 1, -1)
 
 
-def _exon_ends(genome: Genome, path: str | Path, only: set[str] | None) -> psi_tables.SitePsi:
+def _exon_ends(genome: Genome, table: psi_tables.Psi) -> psi_tables.SitePsi:
     """PSI by exon end, of a table of this build."""
-    table = psi_tables.read(path, genome, only)
     psi_tables.check_build(table, genome)
     return psi_tables.site_psi(table)
 

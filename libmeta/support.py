@@ -61,6 +61,36 @@ def site_support(junctions: pa.Table, min_support: int = 3, tissues: tuple[str, 
     return pa.table(columns)
 
 
+@dataclass(frozen=True)
+class TissueUse:
+    """Use of sites by tissue: keys int64 (S,) sorted, as site_support has its rows; names (T,), sorted; reads int64 and psi
+    float32 (S, T), NaN where fewer than min_support reads compete; row_tissue (N,): index into names of each row of the
+    junctions table."""
+
+    keys: np.ndarray
+    names: list[str]
+    reads: np.ndarray
+    psi: np.ndarray
+    row_tissue: np.ndarray
+
+
+def by_tissue(junctions: pa.Table, keys: np.ndarray, min_support: int = 3) -> TissueUse:
+    """Reads and PSI of every site in every tissue of a junctions table. keys: of the rows of site_support(junctions)."""
+    _, introns = _introns(junctions)
+    names = sorted(pc.unique(junctions["tissue"]).to_pylist())
+    code = pc.index_in(junctions["tissue"], pa.array(names)).to_numpy()
+    counts = junctions["reads"].to_numpy()
+    reads = np.zeros((len(keys), len(names)), np.int64)
+    psi = np.full(reads.shape, np.nan, np.float32)
+    for t in range(len(names)):
+        mine = code == t
+        here = np.bincount(introns.row_intron[mine], counts[mine], len(introns.reads))
+        reads[:, t] = introns.at_sites(here)
+        usage, rivals = _usage(introns, here)
+        psi[:, t] = np.where(rivals >= min_support, usage, np.nan)
+    return TissueUse(keys, names, reads, psi, code)
+
+
 @dataclass
 class _Introns:
     """Distinct introns (U,) of a table: reads and unique reads over tissues (unique -1: a source does not tell),

@@ -519,11 +519,6 @@ def test_a_channel_that_no_modality_gives(here):
         scored(model)
 
 
-def test_a_model_of_tissues_is_refused():
-    with pytest.raises(MetaError, match="one tissue at a time"):
-        Refiner(sequence_model(random_network(tissues=3)))
-
-
 def test_options_of_sequence_models_with_a_position_model(told, saved):
     (saved / "m.ubj").write_bytes(b"{L")
     for option in (("--region", "b"), ("--without", "junction"), ("--dtype", "bfloat16"), ("--device", "cuda")):

@@ -84,6 +84,8 @@ def test_makefile_help_lists_the_targets():
     [
         ("m1-p", ["ms-train build/demo/features.parquet --recipe m1-p", "ms-predict -m build/demo/m1-p.ubj"]),
         ("m3-s", ["ms-shard - --labels build/demo/m3.sites.parquet", "ms-train build/demo/m3.shards --recipe m3-s"]),
+        ("m2e-s", ["ms-labels --config tests/data/ms.toml --recipe m2e", "--recipe m2e-s --epochs", "--tissue all"]),
+        ("m2e-s DATA=chr15", ["ms-shard - --labels build/chr15/m2e.sites.parquet", "--tissue brain_cortex,"]),
         ("m1-window", ["ms-train build/demo/m1.shards --recipe m1-window", "--html build/demo/m1-window.html"]),
         (
             "m2-p",

@@ -79,19 +79,24 @@ def _evaluate(scores, labels, html, base, regions, draws, seed, loci, config):
     if html:
         report.require_matplotlib()
     stream = open_table(labels).expect("sites")
-    truth = Truth(stream.table(), regions, labels)
+    sites = stream.table()
+    truth = Truth(sites, regions, labels)
     windows = [report.parse_locus(locus, truth) for locus in loci]
     rows = open_rows(scores, truth, _base(base, config))
     evaluation = Evaluation(truth, rows.compared, peaks=bool(html))
+    by_tissue = _by_tissue(truth, sites, stream, rows)
     with progress(None, "rows", "evaluating") as bar:
         for piece in rows:
             evaluation.add(piece)
+            if by_tissue:
+                by_tissue.add(piece)
             bar.update(len(piece.pos))
     if not evaluation.counts.scored:
         raise _nothing(evaluation, rows)
     if not any(evaluation.site_counts(i)["in_scope"] for i in (0, 1)):
         raise MetaError(f"no site in the scope, {labels}; widen --region or check the recipe", NOTHING_TO_SCORE)
-    metrics = _document(evaluation, rows, stream.provenance, labels, draws, seed)
+    tissues = {"tissues": by_tissue.document(draws, seed) if by_tissue else None}
+    metrics = _document(evaluation, rows, stream.provenance, labels, draws, seed, tissues)
     if html:
         _write(html, report.page(metrics, evaluation, windows))
     return metrics
@@ -135,7 +140,23 @@ def _nothing(evaluation, rows):
     )
 
 
-def _document(evaluation, rows, labels_chain, labels, draws, seed):
+def _by_tissue(truth, sites, stream, rows):
+    """Of scores by tissue and sites by tissue; None where either has none."""
+    from libmeta import site_tissues
+    from libmeta.tissue_evaluation import TissueEvaluation
+
+    names = stream.metadata.get("tissue_names")
+    if not names or not rows.tissues:
+        if rows.tissues:
+            log.warning("the labels do not tell tissues apart: label with ms-labels --recipe m2e to evaluate by tissue")
+        return None
+    known = (rows.model or {}).get("tissues") or {}
+    activity = dict(zip(known.get("names", ()), known.get("activity", ()), strict=True))
+    tissues = site_tissues.of_table(sites, names, truth.where)
+    return TissueEvaluation(truth, sites, tissues, rows.tissues, rows.compared, activity)
+
+
+def _document(evaluation, rows, labels_chain, labels, draws, seed, more):
     from libmeta import schema
     from libmeta.cautions import cautions
     from libmeta.streams import step
@@ -152,6 +173,7 @@ def _document(evaluation, rows, labels_chain, labels, draws, seed):
             "model": rows.model,
             "warnings": cautions(evaluation, rows.model, (rows.provenance, labels_chain)),
             **document(evaluation, draws, seed),
+            **more,
         }
     )
 

@@ -28,9 +28,9 @@ log = logging.getLogger("libmeta")
 @option("--junctions", multiple=True, metavar="[TISSUE=]FILE",
         help="STAR SJ.out.tab, regtools BED12, leafcutter BED6, GTEx GCT, TSV, or a junctions table.")  # fmt: skip
 @option("--psi", metavar="FILE", help="Exon x tissue PSI table, CSV or TSV, coordinates 1-based.")
-@option("--recipe", type=Choice(["m1", "m2", "m2a", "m2b", "m2c", "m2d", "m3"]),
-        help="Fill label and weight: m1 canonical; m2 all annotated; m2c, m2d the same, weighed by tier or by evidence; m3 "
-        "novel; to evaluate on: m2a, m2b sites of tier 1, or of all tiers, that are not canonical.")  # fmt: skip
+@option("--recipe", type=Choice(["m1", "m2", "m2a", "m2b", "m2c", "m2d", "m2e", "m3"]),
+        help="Fill label and weight: m1 canonical; m2 all annotated; m2c, m2d the same, weighed by tier or by evidence; m2e "
+        "by tissue; m3 novel; to evaluate on: m2a, m2b sites of tier 1, or of all tiers, that are not canonical.")  # fmt: skip
 @option(
     "--reference",
     metavar="TIER[,TIER]",
@@ -46,6 +46,8 @@ log = logging.getLogger("libmeta")
 @option("--hidden", metavar="FILE", help="Also write the sites with the hidden ones positive and all others masked.")
 @option("--min-support", type=IntRange(1), default=3, show_default=True, help="Reads that support a site.")
 @option("--min-psi", type=FloatRange(0, 1), default=0.05, show_default=True, help="m3: PSI that supports a site.")
+@option("--cover", type=FloatRange(0, 1), default=0.0, show_default=True,
+        help="m2e: a tissue tells of a gene where so many of its exons have PSI > 0; 0: one is enough.")  # fmt: skip
 @option("--min-dinucleotide", type=FloatRange(0, 1), default=0.95, show_default=True,
         help="Stop where fewer sites of a strand have a splice dinucleotide.")  # fmt: skip
 @option(
@@ -61,7 +63,7 @@ log = logging.getLogger("libmeta")
 @cli.seed
 @cli.output
 @option("-O", "--output-format", type=Choice(["table", "bed"]), help="[default: bed for *.bed, else table]")
-def main(annotations, tiers, genome, config, junctions, psi, recipe, hide, hidden, min_support, min_psi,
+def main(annotations, tiers, genome, config, junctions, psi, recipe, hide, hidden, min_support, min_psi, cover,
          min_dinucleotide, regions, bed, genes_only, genes_bed, seed, output, output_format, **rule):  # fmt: skip
     from libmeta import beds, hiding, label_sources, site_report, streams
     from libmeta import config as configuration
@@ -83,8 +85,11 @@ def main(annotations, tiers, genome, config, junctions, psi, recipe, hide, hidde
     found = site_tables.build(
         fasta, sources.tiers, sources.junctions, sources.psi, label_sources.regions(regions, bed, fasta.contigs),
         set(genes_only.split(",")) if genes_only else None, min_support, min_dinucleotide,
+        cover=cover if recipe == "m2e" else None,
     )  # fmt: skip
     found = label_sources.label(found, recipe, settings_of)
+    if recipe == "m2e":
+        settings_of |= {"min_support": min_support, "cover": cover}
     if hide is not None:
         found, unseen, count = hiding.hide(found, hide, seed)
         settings_of |= {"hide": hide, "seed": seed}
@@ -107,7 +112,7 @@ def _check_hiding(recipe, hide, hidden):
 
     if hidden and hide is None:
         raise MetaError("--hidden without --hide, command line; say which share to hide", USAGE)
-    if hide is not None and (recipe is None or recipe in labels.EVALUATION):
+    if hide is not None and (recipe in (None, "m2e") or recipe in labels.EVALUATION):
         raise MetaError("--hide is for labels to train on, command line; add --recipe m1, m2, m2c, m2d or m3", USAGE)
 
 
@@ -115,9 +120,13 @@ def _write(path, sites, chain, recipe, rule):
     from libmeta import schema, site_report, streams
 
     form, spans = schema.load("sites"), [g.row for g in sites.genes]
-    meta = streams.metadata(form.name, form.version, chain, genes=spans, tiers=sites.tiers, recipe=recipe, rule=rule)
-    with streams.Writer(path, form.arrow.with_metadata(meta)) as writer:
-        for piece in site_report.by_contig(sites.table):
+    more = {"tissue_names": sites.tissues.names} if sites.tissues else {}
+    meta = streams.metadata(
+        form.name, form.version, chain, genes=spans, tiers=sites.tiers, recipe=recipe, rule=rule, **more
+    )
+    table = site_report.with_tissues(sites)
+    with streams.Writer(path, table.schema.with_metadata(meta)) as writer:
+        for piece in site_report.by_contig(table):
             writer.write(piece)
 
 

@@ -30,7 +30,8 @@ log = logging.getLogger("libmeta")
     "genes; - is stdin); left out, --region says where, or the whole genome is scored; a region without a strand is "
     "scored on both. Base scores and evidence of a sequence model are named in ms.toml.\n\n"
     "-o FILE.parquet, FILE.arrow or - writes the scores table, -o FILE.bed sites above --min-score. --tracks PREFIX also "
-    "writes four bigWigs, those of the base model as PREFIX.base, and PREFIX.igv.xml, a session with both."
+    "writes four bigWigs, those of the base model as PREFIX.base, and PREFIX.igv.xml, a session with both. With --tissue "
+    "the table has columns for each tissue, the bigWigs are PREFIX.TISSUE, and a BED holds the mean over the tissues."
 )
 @option("-m", "--model", required=True, metavar="FILE", help="Model of ms-train (.ubj or .safetensors).")
 @argument("source", metavar="[INPUT]", required=False)
@@ -40,6 +41,9 @@ log = logging.getLogger("libmeta")
 @option("--without", multiple=True, metavar="MODALITY", help="Predict although its source is lacking; repeatable. (*)")
 @option("--uncovered", type=Choice(["uniform"]),
         help="Also refine bases without a base score, from 1/3 for each class, and tell how many. (*)")  # fmt: skip
+@option("--tissue", "tissues", multiple=True, metavar="NAME[,NAME]",
+        help="Of a model of tissues (m2e-s): which, as liver or brain_cortex; all; repeatable. (*)")  # fmt: skip
+@option("--tissue-profile", metavar="TSV", help="Of such a model trained on profiles: those of further tissues. (*)")
 @option("--tracks", metavar="PREFIX", help="Also write bigWigs and an IGV session (needs the genome).")
 @option("--annotation", metavar="GTF", help="Shown in the IGV session.")
 @option("--min-score", type=FloatRange(0, 1), default=0.1, show_default=True, help="Lowest score in BED output.")
@@ -62,7 +66,10 @@ def main(model, source, **options):
         _position(model, source or "-", **options)
 
 
-def _position(model, features, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, **options):
+def _position(
+    model, features, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, tissues, tissue_profile,
+    **options,
+):  # fmt: skip
     from libmeta import checkpoint, predict, schema, streams
     from libmeta.device import thread_count
     from libmeta.errors import NOTHING_TO_SCORE, USAGE, MetaError
@@ -71,6 +78,8 @@ def _position(model, features, only, without, uncovered, dtype, device, threads,
         "--region": only,
         "--without": without,
         "--uncovered": uncovered,
+        "--tissue": tissues,
+        "--tissue-profile": tissue_profile,
         "--dtype": dtype != "float32",
         "--device": device not in ("auto", "cpu"),
     }
@@ -104,9 +113,12 @@ def _position(model, features, only, without, uncovered, dtype, device, threads,
     log.info("%s rows scored with %s (%d trees on %s)", f"{rows:,}", refiner.recipe, refiner.trees, refiner.start)
 
 
-def _sequence(path, regions, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, **options):
+def _sequence(
+    path, regions, only, without, uncovered, dtype, device, threads, batch_size, output, tracks, tissues, tissue_profile,
+    **options,
+):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import predict, predict_sequence, schema, streams
+    from libmeta import predict, predict_sequence, predict_tissues, schema, streams
     from libmeta.device import pick
     from libmeta.features import settings as settings_of
     from libmeta.inputs import scored_regions
@@ -114,13 +126,16 @@ def _sequence(path, regions, only, without, uncovered, dtype, device, threads, b
     from libmeta.regions import merge
 
     model = SequenceModel.from_file(path)
+    asked = predict_tissues.ask(model, tissues, tissue_profile, path)
+    names, given = (asked.names, asked.inputs) if asked else ([], None)
+    size = predict_sequence.piece_size(len(names))
     wanted = predict_sequence.wanted_modalities(model, without)
     toml, device = settings.load(options["config"]), pick(device)
     fasta = _genome(options["genome"], options["config"])
     in_genes = bool(set(wanted) & set(predict_sequence.NEEDS_GENES))
     spans, labels, read = scored_regions(regions, only, toml, fasta, in_genes)
     sources, readers = predict_sequence.open_sources(model, toml, fasta, without, labels, device, threads)
-    refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads, uncovered == "uniform")
+    refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads, uncovered == "uniform", given)
     files = {"model": path, **read.files, **predict_sequence.inputs(sources, readers)}
     upstream = (
         *read.upstream,
@@ -129,22 +144,29 @@ def _sequence(path, regions, only, without, uncovered, dtype, device, threads, b
     )
     chain = streams.step("ms-predict", arguments(), files, upstream, settings_of(readers))
     form, about = schema.load("scores"), predict.about(model, path, kind=model.kind, is_base=model.is_base)
+    if asked:
+        about["tissues"] = {k: model.tissues[k] for k in ("names", "activity")}
     bases = sum(r.end - r.start for r in merge(spans, fasta.contigs))
     more = {"modalities": {"present": wanted, "absent": list(without)}, "regions_bp": bases}
     more |= {"uncovered": uncovered} if uncovered else {}
+    more |= {"tissues": names} if asked else {}
     meta = streams.metadata(form.name, form.version, chain, model=about, calibration=False, **more)
     with contextlib.ExitStack() as stack:
-        out = stack.enter_context(_table_or_bed(output, options["min_score"], chain, meta))
+        out = stack.enter_context(_table_or_bed(output, options["min_score"], chain, meta, names))
         drawn = None
         if tracks:
-            drawn = stack.enter_context(_tracks(tracks, fasta, about, model, chain, options["annotation"], **more))
+            short = asked.short if asked else []
+            drawn = stack.enter_context(
+                _tracks(tracks, fasta, about, model, chain, options["annotation"], short, **more)
+            )
         known = 0
         with progress(bases, "bp", "predicting") as bar:
-            for scored, done in predict_sequence.score(refiner, sources, readers, spans):
-                batch = predict_sequence.table(scored)
+            for scored, done in predict_sequence.score(refiner, sources, readers, spans, size):
+                batch = predict_sequence.table(scored, names)
                 out.write(batch)
                 for piece in scored if drawn else ():
-                    drawn.dense(piece.chrom, piece.start, piece.strand, piece.refined.T, piece.base)
+                    refined = piece.by_tissue if asked else piece.refined.T
+                    drawn.dense(piece.chrom, piece.start, piece.strand, refined, piece.base)
                 known += done - batch.column("donor").null_count
                 bar.update(done)
         if not known:
@@ -170,16 +192,16 @@ def _no_base_scores(model, toml):
     )
 
 
-def _table_or_bed(output, min_score, chain, meta):
-    from libmeta import schema, streams
+def _table_or_bed(output, min_score, chain, meta, tissues=()):
+    from libmeta import predict, streams
     from libmeta.outputs import BedWriter
 
     if output.endswith(".bed"):
         return BedWriter(output, min_score, chain)
-    return streams.Writer(output, schema.load("scores").arrow.with_metadata(meta))
+    return streams.Writer(output, predict.scores_schema(tissues).with_metadata(meta))
 
 
-def _tracks(prefix, fasta, about, model, chain, annotation, **more):
+def _tracks(prefix, fasta, about, model, chain, annotation, short=(), **more):
     from libmeta import schema
     from libmeta.outputs import TrackWriter
 
@@ -188,7 +210,7 @@ def _tracks(prefix, fasta, about, model, chain, annotation, **more):
         {"format": name, "version": schema.load(name).version, "model": whose, "provenance": chain}
         for name, whose in (("scores", about), ("base_scores", primary))
     ]
-    return TrackWriter(prefix, fasta, {**described[0], **more}, described[1], annotation)
+    return TrackWriter(prefix, fasta, {**described[0], **more}, described[1], annotation, short)
 
 
 def _genome(genome, config):

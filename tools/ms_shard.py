@@ -16,7 +16,7 @@ log = logging.getLogger("libmeta")
 @argument("dense", metavar="DENSE|SHARDS", default="-")
 @option("--labels", metavar="FILE", help="Sites table of ms-labels.")
 @option(
-    "--recipe", metavar="NAME", help="m1-s, m2c-s, m3-s, ... [default: the one that the sites table was labelled for]."
+    "--recipe", metavar="NAME", help="m1-s, m2e-s, m3-s, ... [default: the one that the sites table was labelled for]."
 )
 @option("--split", metavar="NAME", help="By chromosome: spliceai or held-out.")
 @option("--train", multiple=True, metavar="REGION", help="chr1 or chr1:100-200 (1-based) [default: all that is left].")
@@ -59,11 +59,16 @@ def main(dense, labels, recipe, split, train, valid, test, bases, check, output,
 def _label_anew(shards, labels, recipe, output, rule) -> None:
     from libmeta import label_sources, shard_labels, shard_relabel, streams
     from libmeta.contigs import Contigs
+    from libmeta.errors import USAGE, MetaError
     from libmeta.shards import MANIFEST
 
     table = streams.open_table(labels)
     index = shard_labels.open_sites(table, Contigs(shard_relabel.lengths(shards), str(shards.folder)))
     chosen = shard_labels.recipe(recipe, index, table.name)
+    if chosen.labels == "m2e" or shards.tissues is not None:
+        raise MetaError(
+            f"sites by tissue are packed with their shards, {shards.folder}; make them with ms-features --dense", USAGE
+        )
     options = label_sources.rule(rule, chosen, index.recipe, index.tiers, index.rule)
     upstream = (shards.manifest["provenance"], table.provenance)
     files = {"labels": labels, "shards": str(shards.folder / MANIFEST)}
@@ -80,15 +85,18 @@ def _label_anew(shards, labels, recipe, output, rule) -> None:
 
 def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
     import time
+    from pathlib import Path
 
-    from libmeta import dense_stream, label_sources, shard_labels, streams
+    from libmeta import dense_stream, label_sources, shard_labels, shard_tissues, streams
     from libmeta.contigs import Contigs
     from libmeta.shard_writer import BASES, Layout, ShardWriter, pack
 
     table = streams.open_table(labels)
     meta = stream.metadata
-    index = shard_labels.open_sites(table, Contigs(meta["contigs"], stream.name))
+    contigs = Contigs(meta["contigs"], stream.name)
+    index = shard_labels.open_sites(table, contigs)
     chosen = shard_labels.recipe(recipe, index, table.name)
+    by_tissue = shard_tissues.take(labels) if chosen.labels == "m2e" else None
     options = label_sources.rule(rule, chosen, index.recipe, index.tiers, index.rule)
     chain = streams.step("ms-shard", arguments(), {"labels": labels, **files}, (stream.provenance, table.provenance))
     layout = Layout(list(meta["contigs"]), meta["base_models"], meta["channels"], chain)
@@ -107,7 +115,10 @@ def _pack(stream, labels, recipe, split, bases, output, rule, files) -> None:
         found = pack(dense_stream.read(stream), labeller, split, layout, meta["flank"], writer, stream.name, bar.update)
         labeller.check(labels)
         _refuse_empty(found, stream.name)
-        writer.manifest({**told, "files": found.files, "counts": found.counts, "channels": _scaled(layout, found)})
+        more = shard_tissues.put(Path(output), by_tissue, split, contigs)
+        writer.manifest(
+            {**told, **more, "files": found.files, "counts": found.counts, "channels": _scaled(layout, found)}
+        )
     packed, seconds = sum(f["bases"] for f in found.files), time.monotonic() - started
     size = sum(f["size"] for f in found.files)
     log.info(

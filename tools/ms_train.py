@@ -31,7 +31,9 @@ log = logging.getLogger("libmeta")
     "goes on when the command is given again; under torchrun it uses several processes or GPUs."
 )
 @argument("features", metavar="FEATURES|SHARDS", default="-")
-@option("--recipe", metavar="NAME", help="m1-p, m3-p, m3-p-psi; for shards m1-s, m2-s, m3-s, m1-window, m1-seq2seq.")
+@option(
+    "--recipe", metavar="NAME", help="m1-p, m3-p, m3-p-psi; for shards m1-s, m2-s, m2e-s, m3-s, m1-window, m1-seq2seq."
+)
 @option(
     "--target",
     metavar="NAME",
@@ -59,6 +61,12 @@ log = logging.getLogger("libmeta")
 @option("--dtype", default="float32", show_default=True, type=Choice(["float32", "bfloat16"]),
         help="Shards: of the products in training.")  # fmt: skip
 @option("--fresh", is_flag=True, help="Shards: start anew although a stopped training could go on.")
+@option(
+    "--tissue-form", type=Choice(["embedding", "one-hot"]), help="m2e-s: what stands for a tissue [default: embedding]."
+)
+@option(
+    "--tissue-profile", metavar="TSV", help="m2e-s: expression of splicing factors, tissue x gene, instead of that."
+)
 @option("-o", "--output", default=None, metavar="FILE", help="Model file; - is stdout (position models).")
 @threads
 @device
@@ -83,7 +91,7 @@ _OF_FEATURES = (
     "from_prior",
     "rounds",
 )
-_OF_SHARDS = ("profile", "epochs", "windows", "base", "without", "fresh")
+_OF_SHARDS = ("profile", "epochs", "windows", "base", "without", "fresh", "tissue_form", "tissue_profile")
 
 
 def _refuse(options: dict, names: tuple[str, ...], where: str) -> None:
@@ -151,7 +159,22 @@ def _save(raw: bytes, output: str | None, recipe: str) -> None:
 
 
 def _sequence(
-    folder, recipe, output, profile, epochs, windows, base, without, dtype, fresh, threads, device, seed, **others
+    folder,
+    recipe,
+    output,
+    profile,
+    epochs,
+    windows,
+    base,
+    without,
+    dtype,
+    fresh,
+    threads,
+    device,
+    seed,
+    tissue_form,
+    tissue_profile,
+    **others,
 ):
     from dataclasses import replace
 
@@ -165,7 +188,7 @@ def _sequence(
 
     _refuse(others, _OF_FEATURES, "shards: they hold labels and split already")
     if not recipe:
-        raise MetaError("no recipe, --recipe; name m1-s, m2-s, m3-s, m1-window or m1-seq2seq", USAGE)
+        raise MetaError("no recipe, --recipe; name m1-s, m2-s, m2e-s, m3-s, m1-window or m1-seq2seq", USAGE)
     chosen = recipes.get(recipe)
     if not isinstance(chosen, recipes.SequenceRecipe):
         raise MetaError(f"{recipe} is trained on features, not on shards; pipe ms-features into ms-train", USAGE)
@@ -178,11 +201,12 @@ def _sequence(
     set_torch_threads(threads)
     shards = Shards(folder)
     sequence_training.choose(shards, chosen, base.split(",") if base else None, without)
-    config = sequence_training.configure(shards, chosen)
+    tissues = _tissues(shards, chosen, tissue_form, tissue_profile)
+    config = sequence_training.configure(shards, chosen, tissues)
     with Workers.from_environment(device) as workers:
         if not workers.first:
             log.setLevel(logging.ERROR)
-        key = sequence_training.key(shards, chosen, config, seed, dtype, workers)
+        key = sequence_training.key(shards, chosen, config, seed, dtype, workers, tissues)
         keeper = Keeper(_beside(output, ".state"), key, workers.first)
         if fresh:
             keeper.remove()
@@ -190,10 +214,26 @@ def _sequence(
         with progress(chosen.epochs * max(chosen.windows // chosen.batch, 1), "batches", "training") as bar:
             suspicious = disguise.warn_of_channels(shards) if workers.first else []
             talk = TrainingLog(_beside(output, ".log.jsonl") if workers.first else None, bar)
-            found = sequence_training.fit(shards, chosen, config, seed, dtype, workers, keeper, talk)
+            found = sequence_training.fit(shards, chosen, config, seed, dtype, workers, keeper, talk, tissues)
         if workers.first:
             _save_sequence(shards, chosen, config, found, suspicious, folder, output, seed)
             keeper.remove()
+
+
+def _tissues(shards, recipe, form, profile) -> dict | None:
+    """What the model keeps of its tissues; None for a recipe without them."""
+    from libmeta import tissue_profiles, tissue_training
+    from libmeta.errors import USAGE, MetaError
+
+    if not recipe.tissues:
+        if form or profile:
+            raise MetaError(
+                f"--tissue-{'form' if form else 'profile'} is for m2e-s, not {recipe.name}; leave it out", USAGE
+            )
+        return None
+    if form and profile:
+        raise MetaError("--tissue-form and --tissue-profile, command line; give one or the other", USAGE)
+    return tissue_training.settings(shards, form or recipe.tissues, profile and tissue_profiles.read(profile))
 
 
 def _beside(output: str, ending: str):
@@ -248,6 +288,7 @@ def _save_sequence(shards, recipe, config, found, suspicious, folder, output, se
             "ms-train", arguments(), {"shards": str(Path(folder) / "manifest.json")}, (manifest["provenance"],)
         ),
         state=found.state,
+        tissues=found.tissues,
     )
     _save(model.to_bytes(), output, recipe.name)
     try:

@@ -23,11 +23,12 @@ class Blend(nn.Module):
         self.mixture = nn.Parameter(torch.zeros(base_models)) if base_models > 1 else None
 
     def forward(self, z: torch.Tensor, base: torch.Tensor | None = None) -> torch.Tensor:
-        """z (B, 3, W), base (B, 3 K, W) log-probabilities -> logits (B, W, 3), float32."""
+        """z (B, 3, W) or (B, T, 3, W), base (B, 3 K, W) log-probabilities -> logits (B, W, 3) or (B, T, W, 3), float32."""
         logits = z.float()
         if base is not None:
-            logits = self._primary(base.float()) + torch.sigmoid(self.weight) * logits
-        return logits.transpose(1, 2) / self.temperature.clamp(COLDEST, WARMEST)
+            primary = self._primary(base.float())
+            logits = (primary if z.dim() == 3 else primary[:, None]) + torch.sigmoid(self.weight) * logits
+        return logits.transpose(-2, -1) / self.temperature.clamp(COLDEST, WARMEST)
 
     def _primary(self, base: torch.Tensor) -> torch.Tensor:
         if self.mixture is None:

@@ -6,6 +6,7 @@ from libmeta.errors import MetaError
 
 STREAMS = ("sequence", "base", "channels")
 FUSIONS = ("concat", "attention")
+JOINS = ("channels", "head")
 HEAD_WIDTH = 16  # channels of one attention head
 
 
@@ -31,7 +32,9 @@ class MetaConfig(_Plain):
     hidden: channels of the trunk. kernel: taps, odd. *_dilations: one residual block each. base_models, channels, masks:
     how many of each come in. streams: which of STREAMS there are (ablations leave some out); "channels" is there only
     where something comes in. attention: half-width of the banded self-attention after fusion, 0 for none.
-    tissues: learned vectors of tissue_width, or tissue_features: a profile of so many numbers projected to tissue_width.
+    tissues: learned vectors of tissue_width (tissue_one_hot: none, each tissue for itself), or tissue_features: a profile
+    of so many numbers projected to tissue_width. tissue_join: "channels", where stream C begins (science.md), or "head":
+    all but the last layer is then the same in every tissue and is computed once for all of them.
     """
 
     hidden: int = 32
@@ -48,6 +51,8 @@ class MetaConfig(_Plain):
     tissues: int = 0
     tissue_features: int = 0
     tissue_width: int = 16
+    tissue_one_hot: bool = False
+    tissue_join: str = "channels"
 
     def __post_init__(self):
         least = {"hidden": 1, "kernel": 1, "base_models": 0, "channels": 0, "masks": 0, "attention": 0, "tissues": 0}
@@ -65,12 +70,28 @@ class MetaConfig(_Plain):
             _check_heads(self.hidden)
         if self.tissues and self.tissue_features:
             raise MetaError("tissues and tissue_features, network settings; give one or the other")
+        if self.tissue_one_hot and not self.tissues:
+            raise MetaError("tissue_one_hot without tissues, network settings; say how many")
+        if self.tissue_join not in JOINS:
+            raise MetaError(f"tissue_join {self.tissue_join!r}, network settings; choose one of {', '.join(JOINS)}")
 
     @property
     def live(self) -> tuple[str, ...]:
         """Streams that the network has, in the order of STREAMS."""
         inputs = {"sequence": 1, "base": self.base_models, "channels": self.channels + self.masks}
         return tuple(s for s in STREAMS if s in self.streams and inputs[s])
+
+    @property
+    def tissue_inputs(self) -> int:
+        """Numbers that stand for a tissue before they are joined; 0 in a network without tissues."""
+        if self.tissue_one_hot:
+            return self.tissues
+        return self.tissue_width if self.tissues or self.tissue_features else 0
+
+    @property
+    def by_head(self) -> bool:
+        """Whether several tissues come out of one pass."""
+        return bool(self.tissue_inputs) and self.tissue_join == "head"
 
     @property
     def after_fusion(self) -> int:

@@ -22,7 +22,7 @@ class SequenceModel:
     config: settings of the network (MetaConfig or WindowConfig as a dict). kind: one of models.KINDS. channels: name,
     modality, log1p, centre, scale of each, in order. modalities: in the order of the masks. is_base: the model is the
     base model; its weights are those of a start and may be left out. prior: log-probabilities of the three classes.
-    state: the network's state_dict.
+    state: the network's state_dict. tissues: of a model of tissues, what it knows of them (schemas/sequence_model.toml).
     """
 
     config: dict
@@ -37,6 +37,7 @@ class SequenceModel:
     split: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     provenance: list = field(default_factory=list)
+    tissues: dict = field(default_factory=dict)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
@@ -102,9 +103,11 @@ def _values(header: dict[str, str], path: str | Path) -> dict:
     if values.get("version") != form.version:
         raise MetaError(f"{form.name} version {values.get('version')}, {path}; train it again with this version")
     for key in form.keys:
+        if key.get("optional") and key["name"] not in values:
+            continue
         if not isinstance(values.get(key["name"]), _TYPES[key["type"]]):
             raise MetaError(f"no {key['type']} {key['name']} in the header, {path}; train it again")
-    return {k: values[k] for k in _FIELDS}
+    return {k: values[k] for k in _FIELDS if k in values}
 
 
 def _sorted_header(raw: bytes) -> bytes:

@@ -75,11 +75,12 @@ class Folded:
         masks: np.ndarray | None = None,
         tissue: int | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Logits (L, 3) float32: donor, acceptor, neither.
+        """Logits (L, 3) float32: donor, acceptor, neither; (T, L, 3) where several tissues come out of one pass.
 
         sequence: codes uint8 (n,), 0 N, 1..4 = A C G T, or one-hot (4, n); base (3 K, n) log-probabilities, channels
         (C, n) and masks (M, n) as the network takes them; n = L + 2 * context, in transcript orientation. tissue: index
-        or profile (F,). ValueError where an input does not fit.
+        or profile (F,), of several tissues (T,) or (T, F) where they join at the head. ValueError where an input does not
+        fit.
         """
         if sequence.ndim == 1:
             sequence = np.eye(5, dtype=np.float32)[1:, sequence]
@@ -91,12 +92,16 @@ class Folded:
         length = sequence.shape[1] - 2 * self.context
         where = None if tissue is None else torch.as_tensor(tissue, device=self.device)[None]
         logits = np.empty((length, 3), np.float32)
+        if getattr(self._net, "by_head", False):
+            logits = np.empty((len(tissue), 3, length), np.float32).swapaxes(
+                1, 2
+            )  # in memory as the last layer makes them
 
         def run(bounds: tuple[int, int]) -> None:
             start, stop = bounds
             part = [None if x is None else x[:, start : stop + 2 * self.context].to(self.device) for x in inputs]
             with torch.inference_mode():  # holds for one thread only
-                logits[start:stop] = self._net(part, where).float().cpu().numpy()
+                logits[..., start:stop, :] = self._net(part, where).float().cpu().numpy()
 
         with _pool(self.threads) as each:
             # as many pieces as go round evenly
@@ -140,8 +145,11 @@ class _MetaRows:
         self.config, self.device, self.dtype = network.config, device, getattr(torch, dtype)
         self.spare: list[_Workspace] = []  # kept between pieces: fresh memory costs more than a short piece
         # A little work outside the trunk, in float32 and as it is.
-        rest = copy.deepcopy([network.attention, network.tissue, network.blend])
-        self.attention, self.tissue, self.blend = (x if x is None else x.eval().to(device) for x in rest)
+        rest = copy.deepcopy([network.attention, network.tissue, network.tissue_head, network.blend])
+        self.attention, self.tissue, self.tissue_head, self.blend = (
+            x if x is None else x.eval().to(device) for x in rest
+        )
+        self.by_head = network.config.by_head
 
         def body(stack: nn.Sequential) -> list[_Block]:
             return [_Block(block, engine, device, dtype) for block in stack]
@@ -189,16 +197,23 @@ class _MetaRows:
         for block in self.fusion:
             trunk = block(trunk, memory)
         self.spare.append(memory)
-        return self._finish(trunk, base)
+        return self._finish(trunk, base, tissue)
 
-    def _finish(self, trunk: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
-        """Attention, head and blend of the trunk (rows, H) -> logits (L, 3)."""
+    def _finish(self, trunk: torch.Tensor, base: torch.Tensor | None, tissue: torch.Tensor | None) -> torch.Tensor:
+        """Attention, head and blend of the trunk (rows, H) -> logits (L, 3) or (T, L, 3)."""
         trunk = trunk.float()
         if self.attention is not None:
             trunk = self.attention(rows.image(trunk))[0, :, 0].T
         first, bias1, last, bias2 = self.head
-        z = torch.addmm(bias2, rows.gelu_(torch.addmm(bias1, trunk, first)), last)
-        return self.blend(z.T[None], crop(base, self.config.context)[None] if "base" in self.streams else None)[0]
+        active = rows.gelu_(torch.addmm(bias1, trunk, first))
+        if self.tissue_head is None:
+            z = torch.addmm(bias2, active, last).T
+        else:
+            # one product for all tissues: what they share is added to the layers, not to their results
+            weight, bias = (x[0] for x in self.tissue_head.layers(tissue))
+            layer = (weight + last.T).flatten(0, 1)
+            z = torch.addmm((bias + bias2).flatten()[:, None], layer, active.T).unflatten(0, (-1, 3))
+        return self.blend(z[None], crop(base, self.config.context)[None] if "base" in self.streams else None)[0]
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device).to(self.dtype)

@@ -22,25 +22,62 @@ class Pointwise(nn.Module):
         return self.last(functional.gelu(self.first(x)))
 
 
+class OneHot(nn.Module):
+    """A tissue's index (...,) -> (..., tissues), without anything to learn."""
+
+    def __init__(self, tissues: int):
+        super().__init__()
+        self.tissues = tissues
+
+    def forward(self, tissue: torch.Tensor) -> torch.Tensor:
+        """tissue: int64."""
+        return functional.one_hot(tissue, self.tissues).float()
+
+
+def embedding(config: MetaConfig) -> nn.Module:
+    """What stands for a tissue: a learned vector, itself, or the projection of its profile."""
+    if config.tissue_one_hot:
+        return OneHot(config.tissues)
+    if config.tissues:
+        return nn.Embedding(config.tissues, config.tissue_width)
+    return nn.Linear(config.tissue_features, config.tissue_width)
+
+
 class Tissue(nn.Module):
-    """What a tissue adds to every position: a learned vector, or a profile's projection, mapped to H channels.
+    """What a tissue adds to every position: what stands for it, mapped to H channels.
 
     Added behind a 1x1 convolution this is the same as constant input channels in front of it.
     """
 
     def __init__(self, config: MetaConfig):
         super().__init__()
-        known = config.tissues
-        self.embed = (
-            nn.Embedding(known, config.tissue_width)
-            if known
-            else nn.Linear(config.tissue_features, config.tissue_width)
-        )
-        self.join = nn.Linear(config.tissue_width, config.hidden, bias=False)
+        self.embed = embedding(config)
+        self.join = nn.Linear(config.tissue_inputs, config.hidden, bias=False)
 
     def forward(self, tissue: torch.Tensor) -> torch.Tensor:
         """tissue (B,) int64 index or (B, F) float32 profile -> (B, H, 1, 1)."""
         return self.join(self.embed(tissue))[:, :, None, None]
+
+
+class TissueHead(nn.Module):
+    """A last layer for each tissue: what stands for the tissue makes its weights, so that tissues alike share them."""
+
+    def __init__(self, config: MetaConfig):
+        super().__init__()
+        self.embed, self.hidden = embedding(config), config.hidden
+        self.join = nn.Linear(config.tissue_inputs, 3 * (config.hidden + 1))
+        nn.init.zeros_(self.join.weight)  # the start is the base model in every tissue
+        nn.init.zeros_(self.join.bias)
+
+    def layers(self, tissue: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """tissue (B, T) int64 index or (B, T, F) float32 profile -> weights (B, T, 3, H) and biases (B, T, 3)."""
+        made = self.join(self.embed(tissue)).unflatten(-1, (3, self.hidden + 1))
+        return made[..., :-1], made[..., -1]
+
+    def forward(self, x: torch.Tensor, tissue: torch.Tensor) -> torch.Tensor:
+        """x (B, H, W), tissue as in layers -> (B, T, 3, W)."""
+        weight, bias = self.layers(tissue)
+        return torch.einsum("btch,bhw->btcw", weight, x) + bias[..., None]
 
 
 class MetaSpliceModel(nn.Module):
@@ -66,12 +103,13 @@ class MetaSpliceModel(nn.Module):
         if "channels" in config.live:
             self.channels_in = convolution(config.channels + config.masks, hidden)
             self.channels = body(config.channel_dilations)
-        self.tissue = Tissue(config) if config.tissues or config.tissue_features else None
+        self.tissue = Tissue(config) if config.tissue_inputs and not config.by_head else None
         self.fusion_in, self.fusion = convolution(len(config.live) * hidden, hidden), body(config.fusion_dilations)
         self.attention = SelfAttention(hidden, config.attention) if config.attention else None
         self.head = Pointwise(hidden, hidden, 3)
         nn.init.zeros_(self.head.last.weight)
         nn.init.zeros_(self.head.last.bias)
+        self.tissue_head = TissueHead(config) if config.by_head else None
         self.blend = Blend(config.base_models if "base" in config.live else 0)
         self.to(memory_format=torch.channels_last)
 
@@ -92,7 +130,8 @@ class MetaSpliceModel(nn.Module):
 
         sequence (B, 4, n) one-hot, base (B, 3 K, n) log-probabilities, channels (B, C, n) scaled with 0 for missing,
         masks (B, M, n) 1 where a modality is there, n = W + 2 * context, in transcript orientation; tissue (B,) int64 or
-        (B, F) float32. What the network has no stream for is not looked at. ValueError where an input does not fit.
+        (B, F) float32. Where tissues join at the head, tissue is (B, T) or (B, T, F) and the logits are (B, T, W, 3).
+        What the network has no stream for is not looked at. ValueError where an input does not fit.
         """
         self.check(sequence, base, channels, masks, tissue)
         config, live = self.config, self.config.live
@@ -112,7 +151,11 @@ class MetaSpliceModel(nn.Module):
         x = self.fusion(x if added is None else x + added)
         if self.attention is not None:
             x = self.attention(x)
-        z = self.head(x).squeeze(2)
+        if self.tissue_head is None:
+            z = self.head(x).squeeze(2)
+        else:
+            x = functional.gelu(self.head.first(x))
+            z = self.head.last(x).squeeze(2)[:, None] + self.tissue_head(x.squeeze(2), tissue)
         return self.blend(z, crop(base, self.context) if "base" in live else None)
 
     def check(self, sequence, base=None, channels=None, masks=None, tissue=None) -> None:
@@ -121,7 +164,7 @@ class MetaSpliceModel(nn.Module):
         given = {"sequence": (sequence, 4), "base": (base, 3 * config.base_models)}
         given |= {"channels": (channels, config.channels), "masks": (masks, config.masks)}
         check_inputs(given, config.live, self.context)
-        if (config.tissues or config.tissue_features) and tissue is None:
+        if config.tissue_inputs and tissue is None:
             raise ValueError("a network with tissues needs a tissue")
 
     def _cut(self, x: torch.Tensor, stream: str) -> torch.Tensor:

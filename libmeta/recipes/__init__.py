@@ -53,7 +53,8 @@ class SequenceRecipe:
     are scored (its context comes on top). epochs of `windows` windows at most; patience: epochs without a better
     validation AP. site_share: windows that are drawn at a site. loss: ce, focal, kl or nnpu, whose
     priors are estimated (see libmeta.label_gaps). soft: the weight of a site is the probability of its class, its target.
-    modality_dropout: chance that a window lacks a modality. profiles: {name: changes of these settings}.
+    modality_dropout: chance that a window lacks a modality. tissues: what stands for a tissue (embedding, one-hot,
+    profile), "" for a model without; tissues_per_window: drawn for each window. profiles: {name: changes of these settings}.
     """
 
     name: str
@@ -79,6 +80,8 @@ class SequenceRecipe:
     loss: str = "ce"
     soft: bool = False
     modality_dropout: float = 0.1
+    tissues: str = ""
+    tissues_per_window: int = 8
     profiles: dict = field(default_factory=lambda: dict(PROFILES))
 
     def profile(self, name: str) -> "SequenceRecipe":

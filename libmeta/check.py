@@ -78,9 +78,10 @@ def _wanted(form: schema.Format, found: pa.Schema, path: Path) -> list[schema.Co
         columns.append(column)
     known = {c.name for c in form.columns}
     further = [f for f in found if f.name not in known]
-    if further and not form.open:
-        raise MetaError(f"unknown column {further[0].name}, {path}; {form.name} has none such")
-    if lost := [f.name for f in further if not (schema.tissue(f) if form.further else schema.modality(f))]:
+    strange = [f for f in further if not schema.tissue(f)] if form.further else [] if form.open else further
+    if strange:
+        raise MetaError(f"unknown column {strange[0].name}, {path}; {form.name} has none such")
+    if lost := [f.name for f in further if not (schema.modality(f) or form.further)]:
         raise MetaError(f"column {lost[0]} has no role and modality in its metadata, {path}; make it with ms-features")
     return columns + [_described(f) for f in further]
 

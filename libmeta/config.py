@@ -85,8 +85,10 @@ class Config:
             found[name] = {"model": entry["model"], **paths}
         return found
 
-    def modality(self, name: str) -> dict:
-        """[modalities.NAME] with file names resolved; {} where there is none. A table of files is {tissue: Path}."""
+    def modality(self, name: str, single: tuple[str, ...] = ()) -> dict:
+        """[modalities.NAME] with file names resolved; {} where there is none. A table of files is {tissue: Path}; the keys
+        `single` take one file and no table.
+        """
         entry = self.values.get("modalities", {}).get(name, {})
         if not isinstance(entry, dict):
             raise MetaError(f"not a table, [modalities.{name}] in {self.name}; write [modalities.{name}]", USAGE)
@@ -94,6 +96,11 @@ class Config:
             raise MetaError(
                 f'not a table, [modalities.{name}] files in {self.name}; write files = {{tissue = "..."}}', USAGE
             )
+        for key in single:
+            if not isinstance(entry.get(key, ""), str):
+                what = "a table" if isinstance(entry[key], dict) else "no file name"
+                where = f"[modalities.{name}] {key} in {self.name}"
+                raise MetaError(f'{what} where one file is needed, {where}; write {key} = "..."', USAGE)
         return {k: self._value(v, f"[modalities.{name}] {k}") for k, v in entry.items()}
 
     def _value(self, value, where: str):

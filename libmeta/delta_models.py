@@ -7,6 +7,7 @@ from libmeta import basemodels
 from libmeta.config import Config
 from libmeta.delta_meta import MetaScorer
 from libmeta.delta_run import scorer_of, weights_of
+from libmeta.dense_stream import NEEDS_GENES
 from libmeta.errors import USAGE, MetaError
 from libmeta.features import Sources
 from libmeta.genome import Genome
@@ -14,7 +15,7 @@ from libmeta.inputs import scored_regions
 from libmeta.models.file import SequenceModel
 from libmeta.predict import about as described
 from libmeta.predict import check_weights, is_sequence
-from libmeta.predict_sequence import NEEDS_GENES, Refiner, open_channels, wanted_modalities
+from libmeta.predict_sequence import Refiner, open_channels, wanted_modalities
 
 log = logging.getLogger("libmeta")
 

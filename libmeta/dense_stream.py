@@ -14,6 +14,7 @@ from libmeta.errors import MetaError
 from libmeta.modalities import Channel
 
 SITES = ("donor", "acceptor")
+NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
 
 
 def score_columns(base_names: list[str]) -> list[str]:
@@ -33,9 +34,12 @@ def columns(base_names: list[str], channels: dict[str, Channel]) -> list[schema.
     return [c for c in fixed.values() if not c.optional] + scores + further
 
 
-def described(channels: dict[str, Channel]) -> list[dict]:
-    """ms.channels of the metadata."""
-    return [{"name": n, "modality": n.partition(".")[0], "log1p": c.log1p} for n, c in channels.items()]
+def described(channels: dict[str, Channel], in_genes: bool = False) -> list[dict]:
+    """ms.channels of the metadata. in_genes: genes were known, so that silence counts in measured genes only; told of the
+    channels that it makes a difference to.
+    """
+    found = [{"name": n, "modality": n.partition(".")[0], "log1p": c.log1p} for n, c in channels.items()]
+    return [c | {"in_genes": in_genes} if c["modality"] in NEEDS_GENES else c for c in found]
 
 
 def batch(piece: Piece, form: pa.Schema, length: int) -> pa.RecordBatch:

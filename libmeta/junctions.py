@@ -1,13 +1,15 @@
 """RNA-seq junctions of any number of files -> one table in the junctions schema, on the genome's contigs, stranded."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from libmeta import dinucleotides, junction_files, schema
+from libmeta.contig_spool import ContigSpool
 from libmeta.errors import MetaError
 from libmeta.genome import Genome
 from libmeta.introns import flanking_sites, intron_key
@@ -44,6 +46,27 @@ def load(
     annotated = None if introns is None else np.unique(intron_key(*introns))
     parts = [_placed(junction_files.read(path, tissue), genome, annotated, only, min_fit) for tissue, path in pairs]
     return _table(parts, list(genome.contigs.lengths))
+
+
+class JunctionSpool:
+    """Junction files {tissue: path}, parsed once, when the first contig is asked for; that raises what load raises."""
+
+    def __init__(self, files: Mapping[str, str | Path], genome: Genome):
+        self._files, self._genome = dict(files), genome
+        self._spool: ContigSpool | None = None
+
+    def table(self, chrom: str) -> pa.Table:
+        """What load gives of a contig: a table of the junctions schema, empty where no file has a read there."""
+        if self._spool is None:
+            self._spool = ContigSpool(self._rows(), schema.load("junctions").arrow)
+        return self._spool.table(chrom).sort_by([(k, "ascending") for k in ("start", "end", "strand", "tissue")])
+
+    def _rows(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        for tissue, path in self._files.items():
+            table = load({tissue: path}, self._genome)
+            for chrom in pc.unique(table["chrom"]).to_pylist():
+                part = table.filter(pc.equal(table["chrom"], chrom))
+                yield from ((chrom, batch) for batch in part.to_batches())
 
 
 # ---- one file -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Apply a sequence model to every base of regions: pieces of either strand, real flanks, genome orientation out."""
 
+import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ PIECE = 200_000  # core bases read at a time: long against the context, small in
 SHORTEST = 20_000
 BATCH = 1 << 16  # bases that the network takes at a time: its activations stay in the processor's cache
 UNIFORM = np.float32(1 / 3)
-NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
 
 
 def piece_size(tissues: int) -> int:
@@ -77,10 +77,12 @@ def open_sources(
 def open_channels(model, sources: Sources, toml: str, without: tuple[str, ...] = ()) -> dict:
     """Readers of the modalities that a model asks for, but those in `without`. toml: name of ms.toml, for errors.
 
-    MetaError for a channel without a source.
+    MetaError for a channel without a source, and for one that depends on genes where none are known.
     """
     wanted = wanted_modalities(model, without)
     channels = [c for c in model.channels if c["modality"] in wanted]
+    sources = copy.copy(sources)  # the readers' own
+    sources.labels = _genes_as_trained(channels, sources.labels, toml)
     _check_known(channels)
     readers, absent = open_readers(sources, wanted, must=False)
     found = dense.channels(readers)
@@ -91,6 +93,17 @@ def open_channels(model, sources: Sources, toml: str, without: tuple[str, ...] =
             f"{toml}; name it there, or predict --without {modality}"
         )
     return readers
+
+
+def _genes_as_trained(channels: list[dict], labels, toml: str):
+    """The labels, where the model was trained with genes known; None where it was not: silence means the same as then."""
+    told = {c["in_genes"]: c["modality"] for c in channels if "in_genes" in c}
+    if True in told and labels is None:
+        raise MetaError(
+            f"no genes, [annotation] in {toml}; the model counts silence of {told[True]} in measured genes only: name "
+            f"tiers there, or predict --without {told[True]}"
+        )
+    return None if False in told else labels
 
 
 def _check_known(channels: list[dict]) -> None:

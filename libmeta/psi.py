@@ -7,7 +7,9 @@ takes the PSI; any other end is at best a candidate (see sites.candidates).
 
 import csv as text_csv
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from libmeta import dinucleotides
+from libmeta.contig_spool import ContigSpool
 from libmeta.errors import MetaError
 from libmeta.genome import Genome
 from libmeta.introns import exon_sides
@@ -70,8 +73,68 @@ def read(path: str | Path, genome: Genome, only: set[str] | None = None) -> Psi:
     what is not such a table, with the row number, for PSI outside [0, 1], and for an exon past the end of its contig.
     """
     where = str(path)
-    contigs = genome.contigs
-    with reading(path) as handle:
+    with _open(where) as (tissues, batches):
+        chosen, columns, seen = _gather(batches, genome.contigs, only)
+    _check_contigs(seen, genome, where)
+    if not chosen:  # none on the contigs asked for
+        return _nothing(where)
+    psi = _checked(pa.Table.from_batches(columns), np.concatenate(chosen), tissues, genome, where)
+    return _with_missing(psi)
+
+
+class PsiSpool:
+    """A PSI table, parsed once, when the first contig is asked for."""
+
+    def __init__(self, path: str | Path, genome: Genome):
+        self._where, self._genome = str(path), genome
+        self._spool: ContigSpool | None = None
+        self._tissues: list[str] = []
+
+    def read(self, chrom: str) -> Psi:
+        """What read gives of one contig; raises what it raises."""
+        if self._spool is None:
+            self._spool = self._fill()
+        table, index = self._spool.table(chrom), self._genome.contigs.order[chrom]
+        if not table.num_rows:
+            return _nothing(self._where)
+        place = np.full(table.num_rows, index, np.int32)
+        return _with_missing(_checked(table, place, self._tissues, self._genome, self._where))
+
+    def _fill(self) -> ContigSpool:
+        contigs, seen = self._genome.contigs, set()
+        names = list(contigs.lengths)
+
+        def rows():
+            for batch in chain([first] if first else (), batches):
+                chosen, kept, told = _gather([batch], contigs, None)
+                seen.update(told)
+                for chrom, part in zip(chosen, kept, strict=True):
+                    for i in np.unique(chrom).tolist():
+                        yield names[i], part.take(pa.array(np.flatnonzero(chrom == i)))
+
+        with _open(self._where) as (self._tissues, batches):
+            batches = iter(batches)
+            first = next(batches, None)
+            spool = ContigSpool(rows(), first.schema if first else pa.schema([]))
+        _check_contigs(seen, self._genome, self._where)
+        return spool
+
+
+def _nothing(where: str) -> Psi:
+    none = np.zeros(0, np.int64)
+    return Psi(where, none, none, none, none, np.zeros(0, object), [], np.zeros((0, 0), np.float32))
+
+
+def _check_contigs(seen: set[str], genome: Genome, where: str) -> None:
+    if not seen:
+        raise MetaError(f"no exon, {where}; give a PSI table with at least one row")
+    genome.contigs.match(seen, where)
+
+
+@contextmanager
+def _open(where: str):
+    """(tissues, batches of the rows) of a PSI table."""
+    with reading(where) as handle:
         first = handle.readline().decode("utf-8", "replace").rstrip("\r\n")
         delimiter = "\t" if "\t" in first else ","
         header = next(text_csv.reader([first], delimiter=delimiter))
@@ -82,17 +145,7 @@ def read(path: str | Path, genome: Genome, only: set[str] | None = None) -> Psi:
                             "one column per tissue")  # fmt: skip
         if not tissues:
             raise MetaError(f"no tissue columns, {where}; give a PSI table with at least one")
-        batches = _batches(handle, names, header, delimiter, where)
-        chosen, columns, seen = _gather(batches, contigs, only)
-    if not seen:
-        raise MetaError(f"no exon, {where}; give a PSI table with at least one row")
-    contigs.match(seen, where)
-    if not chosen:  # none on the contigs asked for
-        nothing = np.zeros(0, np.int64)
-        return Psi(where, nothing, nothing, nothing, nothing, np.zeros(0, object), [], np.zeros((0, 0), np.float32))
-    table = pa.Table.from_batches(columns)
-    psi = _checked(table, np.concatenate(chosen), tissues, genome, where)
-    return _with_missing(psi)
+        yield tissues, _batches(handle, names, header, delimiter, where)
 
 
 def check_build(psi: Psi, genome: Genome) -> None:

@@ -6,17 +6,15 @@ value at the position counts in +-reach, but not in the 500 bp upstream and down
 """
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
-import pyBigWig
 
 from libmeta.contigs import Contigs, guess_build, plain_name
 from libmeta.errors import USAGE, MetaError
 from libmeta.interval_files import contig_lengths, is_bigwig
 from libmeta.interval_tracks import open_track
-from libmeta.tracks import check_whole
+from libmeta.tracks import check_content, check_whole
 from libmeta.window_sums import PrefixSums
 
 FLANK = 500  # bp on each side, of the exon-intron ratio
@@ -34,7 +32,7 @@ class TissueTracks:
     """
 
     def __init__(self, named: Path | dict[str, Path], contigs: Contigs, key: str):
-        paths = _paths(named, key)
+        paths = named_files(named, key)
         _check_builds(paths, key)
         self.key, self.tissues = key, list(paths)
         self.tracks = [open_track(p, contigs) for p in paths.values()]
@@ -103,7 +101,11 @@ def across(values: np.ndarray) -> np.ndarray:
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 
-def _paths(named, key: str) -> dict[str, Path]:
+def named_files(named, key: str) -> dict[str, Path]:
+    """{tissue: path} of a file or a table of files at a key of ms.toml.
+
+    MetaError for an empty table, a tissue without a name or with another's (whatever the case), one file twice.
+    """
     if isinstance(named, Path):
         return {ONE: named}
     if not isinstance(named, dict):
@@ -148,21 +150,10 @@ def _check_builds(paths: dict[str, Path], key: str) -> None:
 
 def _check_content(path: str) -> None:
     """A bigWig has values, none of them below 0 or infinite, and none past the end of a contig."""
-    if not is_bigwig(path):
-        return
-    covered, low, high = _summary(path)
-    if covered == 0:
-        raise MetaError(f"no value in the whole file, {path}; remove it from ms.toml, or make it again")
-    if low < 0 or np.isinf(high):
-        raise MetaError(f"signal {low if low < 0 else high:g}, {path}; {_SIGNAL}")
-    file = pyBigWig.open(path)
-    for chrom, length in file.chroms().items():
-        last = file.intervals(chrom, length - 1, length) or ()
-        if any(end > length for _, end, _ in last):
-            raise MetaError(
-                f"value past the end of {chrom} ({length:,} bp), {path}; likely another build: make it again"
-            )
-    file.close()
+    if is_bigwig(path):
+        low, high = check_content(path)
+        if low < 0 or np.isinf(high):
+            raise MetaError(f"signal {low if low < 0 else high:g}, {path}; {_SIGNAL}")
 
 
 def _checked(values: np.ndarray, path: str, place: tuple) -> np.ndarray:
@@ -172,15 +163,3 @@ def _checked(values: np.ndarray, path: str, place: tuple) -> np.ndarray:
         i = int(np.argmax(bad))
         raise MetaError(f"signal {values[i]:g} at {chrom}:{start + i + 1}, {path}; {_SIGNAL}")
     return values
-
-
-def _summary(path: str) -> tuple[int | None, float, float]:
-    """(bases with a value, lowest, highest) of a bigWig, from its own summary; (None, nan, nan) where it has none."""
-    with open(path, "rb") as handle:
-        head = handle.read(64)
-        order = "<" if head[:4] == b"\x26\xfc\x8f\x88" else ">"
-        (offset,) = struct.unpack(f"{order}Q", head[44:52])
-        if not offset:
-            return None, np.nan, np.nan
-        handle.seek(offset)
-        return struct.unpack(f"{order}Qdd", handle.read(24))

@@ -49,6 +49,35 @@ def check_whole(path: str) -> None:
         raise MetaError(f"truncated bigWig, {path}; make or download it again")
 
 
+def check_content(path: str) -> tuple[float, float]:
+    """(lowest, highest) value of a bigWig by its own summary, NaN where it has none.
+
+    MetaError where it has no value at all, which is no evidence, and where one lies past the end of a contig.
+    """
+    with open(path, "rb") as handle:
+        head = handle.read(64)
+        order = "<" if head[:4] == b"\x26\xfc\x8f\x88" else ">"
+        (offset,) = struct.unpack(f"{order}Q", head[44:52])
+        covered, low, high = None, np.nan, np.nan
+        if offset:
+            handle.seek(offset)
+            covered, low, high = struct.unpack(f"{order}Qdd", handle.read(24))
+    if covered == 0:
+        raise MetaError(f"no value in the whole file, {path}; remove it from ms.toml, or make it again")
+    file = pyBigWig.open(path)
+    for chrom, length in file.chroms().items():
+        try:
+            last = file.intervals(chrom, length - 1, length) or ()
+        except RuntimeError as error:
+            raise MetaError(f"cannot read the end of {chrom}, {path}; the file is damaged") from error
+        if any(end > length for _, end, _ in last):
+            raise MetaError(
+                f"value past the end of {chrom} ({length:,} bp), {path}; likely another build: make it again"
+            )
+    file.close()
+    return low, high
+
+
 class BigWig:
     """An open bigWig, its contigs matched to the genome's.
 
@@ -83,11 +112,21 @@ class BigWig:
         if low < high:
             try:
                 found = self._file.values(theirs, low, high, numpy=True)
+                if np.isinf(found).any():
+                    at = low + int(np.argmax(np.isinf(found)))
+                    raise MetaError(f"infinite value at {chrom}:{at + 1}, {self.path}; make the file again without it")
                 if len(found):  # none at all where the file has no value anywhere
                     out[low - start : high - start] = found
             except RuntimeError as error:
                 raise MetaError(f"cannot read {chrom}:{low + 1}-{high}, {self.path}; the file is damaged") from error
         return out
+
+
+def evidence_bigwig(path: str | Path, contigs: Contigs) -> BigWig:
+    """A BigWig that has values, all of them on its contigs: see check_content."""
+    track = BigWig(path, contigs)
+    check_content(track.path)
+    return track
 
 
 class ScoreWriter:

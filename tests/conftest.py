@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ms", deadline=None)  # how long an example takes depends on what else the machine does
+settings.load_profile("ms")
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"

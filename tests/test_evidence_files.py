@@ -288,6 +288,65 @@ def test_bad_bigwigs(world):
         world.read(world.reader("chrom_access", dnase="negative.bedGraph"), "c1", 0, 50, "+")
 
 
+@pytest.mark.parametrize(("modality", "key"), [("conservation", "phylop"), ("exon_prob", "both")])
+def test_bad_bigwigs_of_single_tracks(world, modality, key):
+    """No value, values past the end, damage within: errors for conservation and exon probabilities too, not nulls."""
+    world.bigwig("good")
+    bigwig(world, "empty.bw", [])
+    bigwig(world, "past.bw", [("c1", 10, 20, 1), ("c1", 3990, 4010, 1)])
+    bigwig(world, "infinite.bw", [("c1", 100, 110, math.inf)])
+    raw = bytearray((world.folder / "good.bw").read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 400] = bytes(400)
+    (world.folder / "rot.bw").write_bytes(bytes(raw))
+    for name, says in (("empty", "no value in the whole file"), ("past", r"value past the end of c1 \(4,000 bp\)"),
+                       ("infinite", "infinite value at c1:101"), ("rot", "cannot read")):  # fmt: skip
+        with pytest.raises(MetaError, match=rf"{says}.*{name}.bw"):
+            world.read(world.reader(modality, **{key: f"{name}.bw"}), "c1", 0, 4000, "+")
+    with pytest.raises(MetaError, match=rf"a table where one file is needed, \[modalities.{modality}\] {key} in"):
+        world.reader(modality, **{key: {"K562": "good.bw"}})
+    with pytest.raises(MetaError, match="no file name where one file is needed"):
+        world.reader(modality, **{key: 3})
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, "no file in the table, [modalities.junction] files"),
+        ({"": "j.tab"}, "a tissue without a name"),
+        ({"liver": "j.tab", "Liver ": "k.tab"}, "tissue 'Liver ' is there as 'liver' too"),
+        ({"liver": "j.tab", "brain": "j.tab"}, "one file for liver and brain"),
+    ],
+)
+def test_bad_junction_tables(world, files, says):
+    for name in "jk":
+        (world.folder / f"{name}.tab").write_text("c1\t301\t500\t1\t1\t1\t7\t0\t30\n")
+    with pytest.raises(MetaError) as error:
+        world.reader("junction", files=files)
+    assert says in str(error.value)
+
+
+def test_carriage_returns_and_header_lines(world):
+    """Files from other systems: the same intervals."""
+    text = "track type=narrowPeak\nbrowser position c1\n#chrom\tstart\n" + PEAK + "c1\t30\t40\tp\t0\t-\t2\t5\t-1\t-1\n"
+    for name, raw in (("a", text), ("b", text.replace("\n", "\r\n"))):
+        (world.folder / f"{name}.narrowPeak").write_bytes(raw.encode())
+    for strand in "+-":
+        found = [
+            world.read(world.reader("rbp_eclip", files={"QKI_K562": f"{n}.narrowPeak"}), "c1", 0, 60, strand)
+            for n in "ab"
+        ]
+        assert found[0]["rbp_n_bound"].sum() == 10
+        for name in found[0]:
+            np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_cell_lines_are_the_same_in_any_case(world):
+    (world.folder / "a.narrowPeak").write_text(PEAK)
+    (world.folder / "b.narrowPeak").write_text(PEAK)
+    reader = world.reader("rbp_eclip", files={"QKI_K562": "a.narrowPeak", "RBFOX2_k562": "b.narrowPeak"})
+    assert world.read(reader, "c1", 15, 16, "+")["rbp_cell_line_breadth"] == 1
+
+
 def test_nan_in_a_bigwig_is_missing(world):
     bigwig(world, "nan.bw", [("c1", 100, 110, math.nan), ("c1", 110, 300, 1)])
     found = world.read(world.reader("chrom_access", atac="nan.bw"), "c1", 90, 130, "+")

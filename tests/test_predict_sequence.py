@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+import tomllib
 from pathlib import Path
 
 import ms_predict
@@ -23,7 +24,9 @@ from libmeta import models, predict, predict_sequence, streams
 from libmeta.check import check_file
 from libmeta.contigs import Contigs
 from libmeta.errors import MetaError
+from libmeta.features import Window
 from libmeta.genome import Genome, decode, encode, reverse_complement
+from libmeta.inputs import scored_regions
 from libmeta.models.file import SequenceModel
 from libmeta.predict_sequence import Refiner, open_sources, score
 from libmeta.regions import Region
@@ -208,6 +211,35 @@ def expected(model, folder=Path()) -> dict:
                 found = torch.softmax(network(*inputs)[0], 1).numpy()
             out[chrom, strand] = np.where(known[:, None], found[:: -1 if strand == "-" else 1], np.nan)
     return out
+
+
+def test_silence_means_what_it_meant_in_training(tmp_path):
+    """With genes known, no read counts as 0 in measured genes only; the channel tells, and prediction does the same."""
+    folder = world(tmp_path)
+    (folder / "a.gtf").write_text(
+        "".join(
+            f'a\tx\texon\t{s}\t{e}\t.\t+\t.\tgene_id "g"; transcript_id "t";\n' for s, e in ((201, 300), (501, 600))
+        )
+    )
+    toml = TOML + '[annotation]\ntiers = [{name = "all", gtf = "a.gtf"}]\n'
+    genome = Genome(folder / "g.fa")
+
+    def silent(in_genes, annotated):
+        told = {} if in_genes is None else {"in_genes": in_genes}
+        model = sequence_model()
+        model.channels = [c | told if c["modality"] == "junction" else c for c in model.channels]
+        config = settings.Config(tomllib.loads(toml if annotated else TOML), folder / "ms.toml")
+        labels = scored_regions(None, ("a",), config, genome, True)[1]
+        sources, readers = open_sources(model, config, genome, labels=labels)
+        dense = readers["junction"].dense(Window(sources, "a", 0, 9000, "+"))
+        return int((dense["junction_log1p"] == 0).sum())
+
+    everywhere, inside = silent(False, False), silent(True, True)
+    assert 300 < inside < 400 < 8000 < everywhere
+    assert silent(False, True) == everywhere  # the model knows no genes: they do not count
+    assert silent(None, True) == inside  # a model that does not tell: as before
+    with pytest.raises(MetaError, match=r"no genes, \[annotation\] in .*ms.toml; .* predict --without junction"):
+        silent(True, False)
 
 
 def junction_channels(chrom, strand, length):

@@ -147,7 +147,7 @@ def _write_dense(sources, readers, absent, spans, flank, chain, output) -> None:
         form.version,
         chain,
         modalities={"present": present, "absent": absent},
-        channels=dense_stream.described(channels),
+        channels=dense_stream.described(channels, sources.has_genes),
         base_models=_described(sources) if base_names else [],
         contigs=lengths,
         flank=flank,

@@ -118,7 +118,7 @@ def _sequence(
     **options,
 ):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import predict, predict_sequence, predict_tissues, schema, streams
+    from libmeta import dense_stream, predict, predict_sequence, predict_tissues, schema, streams
     from libmeta.device import pick
     from libmeta.features import settings as settings_of
     from libmeta.inputs import scored_regions
@@ -132,7 +132,7 @@ def _sequence(
     wanted = predict_sequence.wanted_modalities(model, without)
     toml, device = settings.load(options["config"]), pick(device)
     fasta = _genome(options["genome"], options["config"])
-    in_genes = bool(set(wanted) & set(predict_sequence.NEEDS_GENES))
+    in_genes = bool(set(wanted) & set(dense_stream.NEEDS_GENES))
     spans, labels, read = scored_regions(regions, only, toml, fasta, in_genes)
     sources, readers = predict_sequence.open_sources(model, toml, fasta, without, labels, device, threads)
     refiner = predict_sequence.Refiner(model, device, dtype, batch_size, threads, uncovered == "uniform", given)

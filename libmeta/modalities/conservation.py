@@ -4,7 +4,7 @@ import numpy as np
 
 from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
-from libmeta.tracks import BigWig
+from libmeta.tracks import BigWig, evidence_bigwig
 from libmeta.window_sums import max_around, sums_around
 
 NAME = "conservation"
@@ -70,8 +70,8 @@ class Reader:
 
 
 def open_source(sources) -> Reader:
-    named = sources.config.modality(NAME)
-    tracks = {t: BigWig(named[t], sources.genome.contigs) for t in TRACKS if t in named}
+    named = sources.config.modality(NAME, KEYS)
+    tracks = {t: evidence_bigwig(named[t], sources.genome.contigs) for t in TRACKS if t in named}
     if not tracks:
         raise Absent("no conservation track, [modalities.conservation] in ms.toml; name phylop or phastcons bigWigs")
     return Reader(tracks)

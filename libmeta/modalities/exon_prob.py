@@ -5,7 +5,7 @@ import numpy as np
 from libmeta.errors import MetaError
 from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
-from libmeta.tracks import BigWig
+from libmeta.tracks import BigWig, evidence_bigwig
 
 NAME = "exon_prob"
 KEYS = ("plus", "minus", "both")
@@ -46,7 +46,7 @@ class Reader:
 
 
 def open_source(sources) -> Reader:
-    named = sources.config.modality(NAME)
+    named = sources.config.modality(NAME, KEYS)
     if not named:
         raise Absent("no exon probabilities, [modalities.exon_prob] in ms.toml; name plus and minus bigWigs, or both")
     if "both" in named and len(named) > 1:
@@ -54,4 +54,4 @@ def open_source(sources) -> Reader:
             f"both and {'plus' if 'plus' in named else 'minus'}, [modalities.exon_prob] in {sources.config.name}; name "
             "plus and minus, or both alone"
         )
-    return Reader({key: BigWig(named[key], sources.genome.contigs) for key in KEYS if key in named})
+    return Reader({key: evidence_bigwig(named[key], sources.genome.contigs) for key in KEYS if key in named})

@@ -78,7 +78,7 @@ class Reader:
 def open_source(sources) -> Reader:
     from libmeta import embedding_pca
 
-    named = sources.config.modality(NAME)
+    named = sources.config.modality(NAME, KEYS)
     where = f"[modalities.{NAME}] in {sources.config.name}"
     if not named:
         raise Absent(f"no embeddings, [modalities.{NAME}] in ms.toml; name file and pca")

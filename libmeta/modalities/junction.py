@@ -5,6 +5,7 @@ import numpy as np
 from libmeta import thinning
 from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
+from libmeta.tissue_tracks import named_files
 
 NAME = "junction"
 KEYS = ("files", "psi", "keep", "keep_seed")
@@ -69,7 +70,7 @@ CHANNELS = tuple(
 
 
 class Reader:
-    """Junctions and PSI are read one contig at a time."""
+    """Junction files are parsed once; of junctions and PSI one contig at a time is in memory."""
 
     def __init__(self, sources, named: dict):
         self.sources, self.named, self.columns = sources, named, COLUMNS
@@ -79,25 +80,28 @@ class Reader:
             self.inputs["psi"] = named["psi"]
         self.settings = thinning.settings(named, f"[modalities.junction] in {sources.config.name}")
         self._chrom, self._reads, self._psi = None, None, None
+        self._files, self._table = None, None  # parsed once, kept by contig
 
     def _load(self, chrom: str) -> None:
-        from libmeta import psi
-        from libmeta.junctions import load, site_support
+        from libmeta.junctions import JunctionSpool, site_support
+        from libmeta.psi import PsiSpool, check_build, site_psi
 
         genome = self.sources.genome
         self._chrom, self._reads, self._psi = chrom, None, None
         if "files" in self.named:
-            found = load(self.named["files"], genome, only={chrom})
+            self._files = self._files or JunctionSpool(self.named["files"], genome)
+            found = self._files.table(chrom)
             if self.settings:
                 found = thinning.reads(found, *self.settings.values())
             support = site_support(found, tissues=tuple(self.named["files"]))
             self._reads = _by_site(support, chrom) if support.num_rows else None
         if "psi" in self.named:
-            table = psi.read(self.named["psi"], genome, only={chrom})
-            psi.check_build(table, genome)
+            self._table = self._table or PsiSpool(self.named["psi"], genome)
+            table = self._table.read(chrom)
+            check_build(table, genome)
             if self.settings:
                 table = thinning.exons(table, *self.settings.values(), list(genome.contigs.lengths))
-            self._psi = _psi_by_site(psi.site_psi(table), genome, chrom)
+            self._psi = _psi_by_site(site_psi(table), genome, chrom)
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
         if window.chrom != self._chrom:
@@ -231,7 +235,9 @@ def _psi_by_site(found, genome, chrom: str) -> dict[str, dict]:
 
 
 def open_source(sources) -> Reader:
-    named = sources.config.modality(NAME)
+    named = sources.config.modality(NAME, ("psi",))
     if not {"files", "psi"} & set(named):
         raise Absent("no junction evidence, [modalities.junction] in ms.toml; name files = {tissue = ...} or psi = ...")
+    if "files" in named:
+        named_files(named["files"], f"[modalities.{NAME}] files in {sources.config.name}")
     return Reader(sources, named)

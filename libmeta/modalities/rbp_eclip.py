@@ -56,7 +56,7 @@ class _Names:
                 "PROTEIN_CELL, RBFOX2_HepG2 say",
                 USAGE,
             )
-        protein, cell = match[1].upper(), match[2]
+        protein, cell = match[1].upper(), match[2].upper()  # k562 is no further cell line
         return self.proteins.setdefault(protein, len(self.proteins)), self.cells.setdefault(cell, len(self.cells))
 
 

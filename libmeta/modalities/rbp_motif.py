@@ -104,7 +104,7 @@ def _between(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
 
 
 def open_source(sources) -> Reader:
-    named = sources.config.modality(NAME)
+    named = sources.config.modality(NAME, KEYS)
     if "pwm" not in named:
         raise Absent(f"no motifs, [modalities.{NAME}] in ms.toml; name pwm and metadata, ATtRACT's two files")
     owners = motifs.proteins_of(named["metadata"]) if "metadata" in named else None

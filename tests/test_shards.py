@@ -283,7 +283,8 @@ def test_scaling_sees_the_training_core_only(world, tmp_path):
         low, middle, high = np.percentile(values.astype(float), [25, 50, 75])
         assert channel["centre"] == pytest.approx(middle, rel=1e-5, abs=1e-7)
         assert channel["scale"] == pytest.approx(high - low or values.std(dtype=float) or 1, rel=1e-4)
-        assert set(channel) == {"name", "modality", "log1p", "centre", "scale"}
+        named = {"name", "modality", "log1p", "centre", "scale"}
+        assert set(channel) == named | ({"in_genes"} if channel["modality"] == "junction" else set())
 
 
 def test_scaling_does_not_depend_on_the_regions_cuts(world, tmp_path, monkeypatch):

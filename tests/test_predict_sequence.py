@@ -319,8 +319,11 @@ def test_left_out_is_the_same_as_all_unknown(here):
     model = sequence_model()
     without = scored(model, without=("conservation",))
     for name in ("phylop", "phastcons"):
-        write_track(here / f"{name}.bw", {})
-    agree(without, scored(model))
+        write_track(
+            here / f"{name}.bw", {"b": np.where(np.arange(LENGTHS["b"]) == 0, 1, np.nan)}
+        )  # none at all is refused
+    unknown = scored(model)
+    agree(*({k: v for k, v in found.items() if k[0] == "a"} for found in (without, unknown)))
     assert np.nanmax(np.abs(without["a", "+"] - expected(model)["a", "+"])) < 1e-5
 
 

@@ -91,11 +91,11 @@ def test_igv_session_names_files_relative_to_itself(tmp_path):
     text = session(
         tmp_path / "s.xml",
         str(tmp_path / "g.fa"),
-        {"base": f"{tmp_path}/b", "refined": f"{tmp_path}/r"},
+        {"": {"base": f"{tmp_path}/b", "refined": f"{tmp_path}/r"}, "liver": {"refined": f"{tmp_path}/l"}},
         "c:1-9",
     )
     assert str(tmp_path) not in text
-    for name in ("b.donor.plus.bw", "r.acceptor.minus.bw", 'genome="g.fa"'):
+    for name in ("b.donor.plus.bw", "r.acceptor.minus.bw", "liver donor +", "l.donor.plus.bw", 'genome="g.fa"'):
         assert name in text
 
 

@@ -1,11 +1,12 @@
 """Figures of the evaluation page as inline SVG: text stays text, colours are the page's CSS variables.
 
-matplotlib writes colours as numbers; each colour here is a stand-in that _svg() turns into a variable of the
+matplotlib writes colours as numbers; each colour here is a stand-in that as_svg() turns into a variable of the
 page, so that one picture serves light and dark.
 """
 
 import io
 import re
+from html import escape
 
 import matplotlib
 
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 from libmeta.truth import SITES
 
 INK, FAINT, BASE, META, GOOD, BAD = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
-_VARIABLES = {INK: "ink", FAINT: "faint", BASE: "base", META: "meta", GOOD: "good", BAD: "bad"}
+PAPER = "#010209"
+_VARIABLES = {INK: "ink", FAINT: "faint", BASE: "base", META: "meta", GOOD: "good", BAD: "bad", PAPER: "paper"}
 LOOK = {"base": (BASE, "--", "base", "s"), "meta": (META, "-", "refined", "o")}
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "ms-eval", "font.size": 10, "font.family": "sans-serif",
@@ -33,7 +35,7 @@ def _figure(width: float, height: float, panels: int = 1, **options) -> tuple[Fi
     return figure, list(axes)
 
 
-def _svg(figure: Figure, label: str) -> str:
+def as_svg(figure: Figure, label: str) -> str:
     """The figure as an <svg> element that scales with the page; label is read aloud in its place."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -43,10 +45,11 @@ def _svg(figure: Figure, label: str) -> str:
     text = re.sub(r"(font: [^;\"]*?)'[^;\"]*(?=[;\"])", r"\1system-ui, sans-serif", text)
     for stand_in, name in _VARIABLES.items():
         text = text.replace(stand_in, f"var(--{name})")
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" aria-label="{label}"', text, count=1)
+    told = f'role="img" aria-label="{escape(label)}"'
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: told, text, count=1)
 
 
-def _drawn(function):
+def drawn(function):
     """Draw with the page's style, whatever matplotlib's own settings are."""
 
     def styled(*arguments):
@@ -57,7 +60,7 @@ def _drawn(function):
     return styled
 
 
-@_drawn
+@drawn
 def precision_recall(metrics: dict) -> str:
     """Precision-recall curves of both classes; a mark where the score is 0.5."""
     figure, axes = _figure(10.4, 3.5, 2, sharey=True)
@@ -84,10 +87,10 @@ def precision_recall(metrics: dict) -> str:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(loc="lower left")
     axes[0].set_ylabel("precision")
-    return _svg(figure, "Precision-recall curves")
+    return as_svg(figure, "Precision-recall curves")
 
 
-@_drawn
+@drawn
 def reliability(metrics: dict) -> str:
     """Share of true sites against mean score."""
     figure, axes = _figure(10.4, 3.5, 2, sharey=True)
@@ -101,10 +104,10 @@ def reliability(metrics: dict) -> str:
         axis.set(title=site, xlabel="mean score", xlim=(0, 1), ylim=(0, 1))
     axes[0].set_ylabel("share of true sites")
     axes[0].legend(loc="upper left")
-    return _svg(figure, "Reliability curves")
+    return as_svg(figure, "Reliability curves")
 
 
-@_drawn
+@drawn
 def site_scores(metrics: dict) -> str:
     """Histogram of the scores of true sites."""
     figure, axes = _figure(10.4, 3.0, 2)
@@ -119,10 +122,10 @@ def site_scores(metrics: dict) -> str:
         axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))
     axes[0].set_ylabel("sites")
     axes[0].legend(loc="upper left")
-    return _svg(figure, "Scores of true sites")
+    return as_svg(figure, "Scores of true sites")
 
 
-@_drawn
+@drawn
 def forest(metrics: dict) -> str:
     """Differences of AP, refined minus base, with 95 % intervals, by stratum and class; '' where there is
     none.
@@ -147,10 +150,10 @@ def forest(metrics: dict) -> str:
     axis.set(ylim=(len(rows) - 0.4, -0.6), xlabel="AP refined minus AP base (line: 95 % interval over genes)")
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    return _svg(figure, "Differences of average precision by stratum")
+    return as_svg(figure, "Differences of average precision by stratum")
 
 
-@_drawn
+@drawn
 def locus(window: dict) -> str:
     """Donor sticks up, acceptor sticks down, one track per model; annotated sites and genes below.
 
@@ -176,7 +179,7 @@ def locus(window: dict) -> str:
     axes[-1].set_xlim(window["start"] + 0.5, window["end"] + 0.5)
     axes[-1].xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
     axes[-1].xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    return _svg(figure, window["title"])
+    return as_svg(figure, window["title"])
 
 
 def _annotation(axis, window: dict) -> None:

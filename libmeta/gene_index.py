@@ -24,6 +24,15 @@ class Gene:
     strand: str
 
 
+@dataclass(frozen=True)
+class Transcript:
+    """A transcript and its exons, int64 (n, 2), 0-based half-open, in genome order, apart from each other."""
+
+    id: str
+    strand: str
+    exons: np.ndarray
+
+
 class GeneIndex:
     """Genes, transcripts and splice sites of all tiers of an annotation.
 
@@ -44,6 +53,8 @@ class GeneIndex:
         chrom, first, last, ids = _transcripts(found.sources)
         self._transcripts = _Spans(chrom, first, last)
         self._transcript_gene, self._transcript_ids = np.concatenate(gene_of), ids
+        self._tier = np.concatenate(found.transcript_tier)
+        self._exons = _exons(found.sources)
         self._spans = _Spans(united.chrom, united.start, united.end)
 
     def __len__(self) -> int:
@@ -65,6 +76,18 @@ class GeneIndex:
         """Transcripts of the gene that share a base with [start, end), sorted, each once."""
         rows = self._transcripts.over(self._order[contig], start, end)
         return sorted(set(self._transcript_ids[rows[self._transcript_gene[rows] == gene.number]]))
+
+    def transcript(self, gene: Gene, contig: str, start: int, end: int) -> Transcript:
+        """The one to show of a gene that shares a base with [start, end): of the first tier, then the one with the most
+        exonic bases; one that shares a base itself, where there is one."""
+        rows = np.flatnonzero(self._transcript_gene == gene.number)
+        near = np.isin(rows, self._transcripts.over(self._order[contig], start, end))
+        first, exon_start, exon_end = self._exons
+        models = [_joined(exon_start[first[i] : first[i + 1]], exon_end[first[i] : first[i + 1]]) for i in rows]
+        bases = [int((m[:, 1] - m[:, 0]).sum()) for m in models]
+        ranks = [(not near[k], self._tier[i], -bases[k], self._transcript_ids[i]) for k, i in enumerate(rows)]
+        best = ranks.index(min(ranks))
+        return Transcript(self._transcript_ids[rows[best]], gene.strand, models[best])
 
     def annotated(self, contig: str, strand: str, start: int, end: int) -> np.ndarray:
         """bool (2, end - start): a donor (row 0), an acceptor (row 1) of any tier stands at the base."""
@@ -109,6 +132,20 @@ def _transcripts(sources: list) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         np.concatenate([e for _, e in spans]),
         np.concatenate([a.transcript_id for a in sources]),
     )
+
+
+def _exons(sources: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(first exon of each transcript of all sources and one more, exon starts, exon ends)."""
+    counts = np.concatenate([np.bincount(a.exon_transcript, minlength=len(a)) for a in sources])
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return first, np.concatenate([a.exon_start for a in sources]), np.concatenate([a.exon_end for a in sources])
+
+
+def _joined(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """(n, 2): exons sorted by start, those that touch or overlap as one: no intron, hence no site, is between them."""
+    reached = np.maximum.accumulate(end)
+    fresh = np.flatnonzero(np.append(True, start[1:] > reached[:-1]))
+    return np.stack([start[fresh], np.append(reached[fresh[1:] - 1], reached[-1])], axis=1)
 
 
 def _names(sources: list, gene_of: list[np.ndarray], count: int) -> list[str]:

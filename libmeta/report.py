@@ -54,10 +54,10 @@ pre { background: var(--box); padding: .8rem; overflow-x: auto; font-size: .8rem
 """
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(option: str = "--html") -> None:
     """Raise MetaError where matplotlib, an optional extra, is not installed."""
     if find_spec("matplotlib") is None:
-        raise MetaError("matplotlib is not installed, --html; pip install 'ms-tools[report]'")
+        raise MetaError(f"matplotlib is not installed, {option}; pip install 'ms-tools[report]'")
 
 
 def page(metrics: dict, evaluation: Evaluation, windows: list[Region]) -> str:
@@ -87,14 +87,17 @@ def page(metrics: dict, evaluation: Evaluation, windows: list[Region]) -> str:
         f"<h2>Scores of true sites</h2>{_figure(figures.site_scores(metrics))}",
         _loci(evaluation, windows, figures),
         _coverage(metrics),
-        _provenance(metrics),
+        provenance(metrics["provenance"], "ms-eval"),
     ]
-    return _whole(title, "\n".join(parts))
+    return whole(title, "\n".join(parts))
 
 
-def _whole(title: str, body: str) -> str:
+def whole(title: str, body: str) -> str:
+    """A page of its own from its body, in the style of all our pages. It may load and run nothing, whatever it holds."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        'img-src data:">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
@@ -249,7 +252,8 @@ def _coverage(metrics: dict) -> str:
     return f"<details><summary>What was scored</summary><table>{cells}</table></details>"
 
 
-def _provenance(metrics: dict) -> str:
-    text = escape(json.dumps(metrics["provenance"], indent=1))
-    version = f"<p class='soft'>ms-eval {__version__}</p>"
+def provenance(chain: list[dict], tool: str) -> str:
+    """The chain of commands, folded."""
+    text = escape(json.dumps(chain, indent=1))
+    version = f"<p class='soft'>{tool} {__version__}</p>"
     return f"<details><summary>Provenance</summary>{version}<pre>{text}</pre></details>"

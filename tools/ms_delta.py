@@ -44,6 +44,12 @@ log = logging.getLogger("libmeta")
 @option("--info-name", default="SpliceAI", show_default=True, metavar="NAME", help="INFO key of that string.")
 @option("--profiles", is_flag=True, help="Tables: also REF and ALT scores of every base of the window.")
 @option("--lookup", metavar="PARQUET", help="Results of an earlier ms-delta: what it has is not computed again.")
+@option("--saturate", metavar="REGION", help="In place of VARIANTS: every SNV of chr1:1,000-2,000 (1 Mb at the most).")
+@option("--indels", type=IntRange(0, 20), metavar="N", default=0,
+        help="--saturate: also every deletion of 1 to N bases and insertion of one base.")  # fmt: skip
+@option("--picture", metavar="FILE", help="--saturate: heat map of the strongest effects, .png, .svg or .pdf.")
+@option("--html", metavar="FILE", help="Also a page for the eye: variants by effect, pictures of the largest.")
+@option("--html-top", type=IntRange(0, 1000), default=50, show_default=True, metavar="N", help="Pictures on it.")
 @option("--region", "only", multiple=True, metavar="REGION", help="Score only here: chr1 or chr1:100-200; repeatable.")
 @option("--max-length", type=IntRange(1), default=10000, show_default=True, help="Longest REF or ALT that is scored.")
 @option("--strict", is_flag=True, help="Stop at a broken record instead of leaving it out.")
@@ -58,9 +64,10 @@ log = logging.getLogger("libmeta")
 @output
 @threads
 def main(variants, model, weights, meta, without, count, genes, distance, like_spliceai, masked, info_name, profiles,
-         lookup, only, max_length, strict, asked, write_index, engine, batch_size, genome, config, output, threads):  # fmt: skip
+         lookup, saturate, indels, picture, html, html_top, only, max_length, strict, asked, write_index, engine,
+         batch_size, genome, config, output, threads):  # fmt: skip
     from libmeta import config as settings
-    from libmeta import delta_run, streams, vcf
+    from libmeta import delta_run, delta_views, saturation, streams, vcf
     from libmeta.delta import Deltas
     from libmeta.genome import Genome
     from libmeta.regions import parse_region
@@ -68,11 +75,13 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
     kind = vcf.output_kind(output, asked)
     if kind not in ("v", "tsv"):
         refuse_terminal(output)
+    delta_views.check(saturate, variants, indels, picture, html)
     sources = settings.load(config)
     fasta = Genome(sources.genome(genome))
-    with vcf.Reader(variants) as reader:
+    with saturation.read(saturate, fasta, indels) if saturate else vcf.Reader(variants) as reader:
         regions = [parse_region(text, fasta.contigs) for text in only]
-        known, files = delta_run.genes_of(genes, sources, fasta, {r.chrom for r in regions} or None)
+        contigs = {reader.region.chrom} if saturate else {r.chrom for r in regions} or None
+        known, files = delta_run.genes_of(genes, sources, fasta, contigs)
         scorer, refined, about = delta_run.open_models(
             model, meta, sources, fasta, without=without, weights=weights, count=count, engine=engine, threads=threads,
             only=only,
@@ -88,19 +97,24 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
         if lookup:
             from libmeta.delta_lookup import Lookup
 
-            deltas.earlier = Lookup(lookup, {**about, **delta_run.settings(deltas)}, chain[-1], profiles)
+            along = profiles or bool(html and html_top)
+            deltas.earlier = Lookup(lookup, {**about, **delta_run.settings(deltas)}, chain[-1], along)
             chain[-1:-1] = [s for s in deltas.earlier.provenance if s not in chain]
-        job = delta_run.Job(reader, deltas, batch_size, strict, write_index)
+        size = max(batch_size, saturation.CHUNK) if saturate else batch_size
+        job = delta_run.Job(reader, deltas, size, strict, write_index)
+        views = delta_views.Views(reader, deltas, picture, html, html_top, masked)
         started = time.monotonic()
         with (
             delta_run.output(
                 job, output, kind, chain, about, name=info_name, masked=masked, profiles=profiles, index=write_index
             ) as out,
-            progress(None, "alleles", "variants") as bar,
+            progress(reader.total if saturate else None, "alleles", "variants") as bar,
         ):
             for records, scored in job:
                 out.write(records, scored, job.records - len(records))
+                views.add(records, scored)
                 bar.update(sum(map(len, scored)))
+    views.write(job, about["model"], chain)
     job.tell(time.monotonic() - started)
 
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq m4 test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -216,6 +216,20 @@ $(foreach p,m2a m2b,$(foreach m,m1-s m2-s,$(eval $(call judge_alternative,$(p),$
 $(foreach m,half-ce half-pu,$(eval $(call judge_alternative,hidden,$(m))))
 $(D)/hidden.sites.parquet: $(D)/half.sites.parquet
 
+# variants: VCF and page, table, and every SNV of one exon. made, not observed; VARIANTS=FILE takes your own
+VARIANTS ?= $(PIECE)/fbn1.made.vcf
+EXON := chr15:48,487,055-48,487,220
+DELTA := $(CONFIG) --weights weights/spliceai --models $(MODELS)
+
+$(D)/m4.vcf.gz: $(VARIANTS) $(SOURCES)/ms.toml $(D)/models-$(MODELS) weights/spliceai/spliceai5.h5
+	$(RUN) $(BIN)/ms-delta $< $(DELTA) -o $@ --write-index --html $(D)/m4.html
+
+$(D)/m4.parquet: $(VARIANTS) $(SOURCES)/ms.toml $(D)/models-$(MODELS) weights/spliceai/spliceai5.h5
+	$(RUN) $(BIN)/ms-delta $< $(DELTA) -o $@
+
+$(D)/m4.exon.parquet: $(SOURCES)/ms.toml $(D)/models-$(MODELS) weights/spliceai/spliceai5.h5
+	$(RUN) $(BIN)/ms-delta --saturate $(EXON) $(DELTA) -o $@ --picture $(D)/m4.exon.png
+
 .SECONDARY: # what lies between stays: a second make goes on from it
 
 m1-p: $(D)/m1-p.metrics.json ## canonical sites: labels -> base scores -> features -> train -> predict -> eval (DATA=chr15: whole)
@@ -237,6 +251,9 @@ m3-s: $(D)/m3-s.metrics.json ## the same for sites that the reference does not h
 m2e-s: $(D)/m2e-s.metrics.json ## sites tissue by tissue: bigWigs and AP of each, and whether a site's tissues are ranked right
 m1-window: $(D)/m1-window.metrics.json ## the window classifier, one position at a time
 m1-seq2seq: $(D)/m1-seq2seq.metrics.json ## its form for whole windows
+
+m4: $(D)/m4.vcf.gz $(D)/m4.parquet $(D)/m4.exon.parquet ## variants of FBN1 (made ones; VARIANTS=FILE): VCF, table, page, heat map of an exon
+	@echo "page      $(D)/m4.html"; echo "heat map  $(D)/m4.exon.png"
 
 demo: m1-p m3-p m1-s ## the whole road on real DNA, with pictures and numbers
 	@for m in m1-p m3-p m1-s; do \

@@ -174,7 +174,9 @@ def _told(entry: Entry, row: Row, transcript: Transcript | None, genes: GeneInde
     edit = entry.allele.edit
     where = [sort_of(edit)]
     if transcript is not None:
-        where = [sort_of(edit), escape(place(edit.start, transcript)), f"transcript {escape(transcript.id)}"]
+        # the first changed base in the transcript's direction; an insertion: the base that follows it
+        first = edit.start if row.strand == "+" else edit.start + len(edit.removed) - 1
+        where = [sort_of(edit), escape(place(first, transcript)), f"transcript {escape(transcript.id)}"]
     items = []
     for model, effect in effects(row).items():
         found = changes(effect, edit, entry.allele.contig, row.strand, transcript, genes)

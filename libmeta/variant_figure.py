@@ -10,7 +10,7 @@ from libmeta import transcript_track
 from libmeta.alleles import Edit
 from libmeta.delta import KINDS, Row
 from libmeta.delta_words import NAMES, WORTH
-from libmeta.figures import BASE, FAINT, INK, META, PAPER, as_svg, drawn
+from libmeta.figures import BAD, BASE, FAINT, INK, META, PAPER, as_svg, drawn
 from libmeta.gene_index import Transcript
 from libmeta.introns import ACCEPTOR, DONOR
 from libmeta.saturation_map import effects, scores
@@ -41,7 +41,7 @@ def along(row: Row, edit: Edit, transcript: Transcript | None, annotated: np.nda
         left, right = edit.start + 0.5, edit.start + max(len(edit.removed), 0) + 0.5
         if not edit.removed:
             left, right = left - 0.15, left + 0.15
-        axis.axvspan(left, right, color=FAINT, alpha=0.55, lw=0, zorder=0)
+        axis.axvspan(left, right, color=BAD, alpha=0.3, lw=0, zorder=0)
         axis.axhline(0, color=FAINT, lw=1)
         axis.set(ylim=(-1.28, 1.28), ylabel=_LABELS[model])
         axis.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "", "0", "", "1"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from libmeta.delta import Allele
-from libmeta.saturation_map import effects
+from libmeta.delta_rows import effects, light
 from libmeta.vcf import Record
 
 MOST_ROWS = 1000  # variants of the table, and of that of the unscored
@@ -61,9 +61,9 @@ class Ranking:
             return
         self.above.update(step for step in STEPS if entry.size >= step)
         _keep(self._drawn, self.pictures, (entry.size, -entry.number, entry))
-        rows = [replace(row, aligned=None) for row in entry.allele.rows]
-        light = replace(entry, allele=replace(entry.allele, rows=rows))
-        _keep(self._rows, MOST_ROWS, (entry.size, -entry.number, light))
+        rows = [light(row) for row in entry.allele.rows]
+        without = replace(entry, allele=replace(entry.allele, rows=rows))
+        _keep(self._rows, MOST_ROWS, (entry.size, -entry.number, without))
 
     @property
     def rows(self) -> list[Entry]:

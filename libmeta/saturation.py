@@ -15,7 +15,7 @@ log = logging.getLogger("libmeta")
 
 LARGEST = 1_000_000  # bp of one region: hours of work already; a whole contig is a slip, or a job for many machines
 MOST_INDEL = 20  # bp of the longest deletion
-CHUNK = 2_000  # records scored together: each drain of the workers costs, more memory would buy nothing
+CHUNK = 1_000  # records scored together, two stretches of the engine: fewer leave its workers idle, more take memory
 _LETTERS = "ACGT"
 
 

@@ -5,25 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from libmeta.delta import Allele, Effect, Row
+from libmeta.delta import Allele, Row
+from libmeta.delta_rows import effects
 from libmeta.errors import USAGE, MetaError
 from libmeta.gene_index import Gene, GeneIndex, Transcript
 from libmeta.regions import Region
-from libmeta.variant_windows import Aligned
 
 WIDEST = 100_000  # bp of a picture
 _SIGN = (1, -1, 1, -1)  # of KINDS
 LETTERS = "ACGT"
-
-
-def effects(row: Row) -> dict[str, Effect]:
-    """The effects of a row by model."""
-    return {"base": row.effect}
-
-
-def scores(row: Row) -> dict[str, Aligned]:
-    """The scores along the sequence by model."""
-    return {"base": row.aligned}
 
 
 @dataclass
@@ -68,7 +58,7 @@ class SaturationMap:
 
     def add(self, found: Sequence[list[Allele]]) -> None:
         """Take up the alleles of records of a Saturation of the region."""
-        for allele in (a for alleles in found for a in alleles):
+        for allele in (a for alleles in found for a in alleles if a.reason is None):
             at = allele.edit.start - self.region.start
             line = self._line[_label(allele)]
             for row in allele.rows:

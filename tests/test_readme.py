@@ -48,7 +48,7 @@ def bash(line, folder, **env):
 
 
 def test_every_command_runs(clone):
-    pipes, steps, sequence = blocks("bash")
+    pipes, steps, sequence, _ = blocks("bash")
     # random weights score slowly on the whole piece: the genes of one stretch do for this test
     script = (steps + sequence).replace("ms-labels --config", "ms-labels --region chr15:48,120,000-48,970,000 --config").replace(
         "50,150,001-50,500,000", "48,120,000-48,320,000"
@@ -66,6 +66,12 @@ def test_every_command_runs(clone):
     assert (clone / "refined.donor.minus.bw").exists()
 
 
+def test_variant_commands_run(clone):
+    bash(blocks("bash")[3], clone)
+    for name in ("variants.vcf.gz", "variants.html", "exon.parquet", "exon.png"):
+        assert (clone / name).stat().st_size > 1000, name
+
+
 def test_tables_name_what_there_is():
     tools = set(re.findall(r"^\| `(ms-\w+)`", README, re.M))
     assert tools == {p.stem.replace("_", "-") for p in (ROOT / "tools").glob("ms_*.py")}
@@ -75,7 +81,7 @@ def test_tables_name_what_there_is():
 
 def test_makefile_help_lists_the_targets():
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True)
-    for target in ("setup", "demo", "test", "check", "bench", "docs", "m1-p", "m3-p", "weights", "data"):
+    for target in ("setup", "demo", "test", "check", "bench", "docs", "m1-p", "m3-p", "m4", "weights", "data"):
         assert re.search(rf"^{target}\s", done.stdout, re.M), target
 
 
@@ -87,6 +93,14 @@ def test_makefile_help_lists_the_targets():
         ("m2e-s", ["ms-labels --config tests/data/ms.toml --recipe m2e", "--recipe m2e-s --epochs", "--tissue all"]),
         ("m2e-s DATA=chr15", ["ms-shard - --labels build/chr15/m2e.sites.parquet", "--tissue brain_cortex,"]),
         ("m1-window", ["ms-train build/demo/m1.shards --recipe m1-window", "--html build/demo/m1-window.html"]),
+        (
+            "m4",
+            [
+                "ms-delta tests/data/fbn1.made.vcf",
+                "--html build/demo/m4.html",
+                "--saturate chr15:48,487,055-48,487,220",
+            ],
+        ),
         (
             "m2-p",
             ["ms-train build/demo/m2.features.parquet --recipe m2-p", "-m build/demo/m2-p.ubj build/demo/m2.features"],

@@ -8,7 +8,7 @@ import numpy as np
 from libmeta.alleles import REASONS
 from libmeta.delta import KINDS, Effect, Row
 from libmeta.delta_ranking import MOST_ROWS, STEPS, Entry, Ranking
-from libmeta.delta_rows import MODELS, effects
+from libmeta.delta_rows import CALLED, effects
 from libmeta.delta_words import NAMES, changes, place, sort_of
 from libmeta.gene_index import GeneIndex, Transcript
 from libmeta.report import provenance, whole
@@ -71,7 +71,7 @@ def _table(run: Run, ranking: Ranking, annotated: bool, drawn: set[int]) -> str:
     models = list(effects(rows[0].allele.rows[0]))
     masks = (False, True) if annotated else (False,)
     blocks = [(m, mask) for m in models for mask in masks]
-    names = "".join(f'<th colspan="5" class="l">{MODELS[m]}, {"masked" if mask else "raw"}</th>' for m, mask in blocks)
+    names = "".join(f'<th colspan="5" class="l">{CALLED[m]}, {"masked" if mask else "raw"}</th>' for m, mask in blocks)
     head = "".join(f'<th class="l">{h}</th>' for h in ("variant", "ID", "gene"))
     each = "".join(f'<th title="{NAMES[k]}">{k.upper()}</th>' for k in KINDS) + "<th>largest</th>"
     head += each * len(blocks)
@@ -179,7 +179,7 @@ def _told(entry: Entry, row: Row, transcript: Transcript | None, genes: GeneInde
     items = []
     for model, effect in effects(row).items():
         found = changes(effect, edit, entry.allele.contig, row.strand, transcript, genes)
-        prefix = f"{MODELS[model]}: " if len(effects(row)) > 1 else ""
+        prefix = f"{CALLED[model]}: " if len(effects(row)) > 1 else ""
         items += [f"<li>{prefix}{escape(text)}</li>" for text in found]
     return f'<p><b>{_gene(row)}</b> <span class="soft">{", ".join(where)}</span></p><ul>{"".join(items)}</ul>'
 

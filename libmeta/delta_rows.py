@@ -2,22 +2,22 @@
 
 from dataclasses import replace
 
-from libmeta.delta import Effect, Row
+from libmeta.delta import MODELS, Effect, Row
 from libmeta.variant_windows import Aligned
 
-MODELS = {"base": "base", "meta": "refined"}  # and what pictures call them
+CALLED = {"base": "base", "meta": "refined"}  # the models, as pictures call them
 
 
 def effects(row: Row) -> dict[str, Effect]:
-    """The effects of a row by model, in the order of MODELS."""
-    return {"base": row.effect}
+    """The effects of a row by model, the base's first."""
+    return {model: row.of(model)[1] for model in MODELS if row.of(model)[1] is not None}
 
 
 def scores(row: Row) -> dict[str, Aligned]:
-    """The scores along the sequence by model."""
-    return {"base": row.aligned}
+    """The scores along the sequence by model, the base's first."""
+    return {model: row.of(model)[0] for model in MODELS if row.of(model)[0] is not None}
 
 
 def light(row: Row) -> Row:
     """The row without its scores along the sequence."""
-    return replace(row, aligned=None)
+    return replace(row, aligned=None, meta_aligned=None)

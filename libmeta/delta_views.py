@@ -53,16 +53,19 @@ class Views:
         if self.html:
             self._ranking.add(records, found)
 
-    def write(self, job: Job, model: dict, chain: list[dict]) -> None:
-        """Write the files. model: as delta_run.scorer_of tells of it."""
+    def write(self, job: Job, about: dict, chain: list[dict]) -> None:
+        """Write the files. about: as delta_models.open_models tells of the models."""
+        model, refined = about["model"], about.get("meta")
         if self.picture:
             from libmeta import saturation_figure
 
-            saturation_figure.draw(self._map, model["name"], self.picture)
+            told = model["name"] + (f", refined by {refined['name']}" if refined else "")
+            saturation_figure.draw(self._map, told, self.picture)
         if self.html:
             from libmeta import delta_report
 
             told = f"{model['name']}, {model['networks']} networks"
+            told += f", refined by {refined['name']} ({refined['recipe']})" if refined else ""
             told += ", like SpliceAI's command" if self.deltas.like_spliceai else ""
             run = delta_report.Run(
                 self.reader.where, told, self.deltas.distance, self.masked, job.records, job.broken, chain

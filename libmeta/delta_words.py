@@ -85,12 +85,13 @@ def changes(
 
 def _change(effect: Effect, i: int, edit: Edit, contig: str, strand: str, transcript, genes) -> str:
     pos, offset = int(effect.pos[i]), int(effect.offset[i])
-    where = f"{contig}:{pos + 1:,}"
-    alt = f"{effect.alt[i]:.2f}"
+    where, alt = f"{contig}:{pos + 1:,}", f"{effect.alt[i]:.2f}"
     if offset:
         return f"{NAMES[KINDS[i]]} at inserted base {offset} behind {where}; new, {alt}"
     if transcript is not None:
         where += f", {_site(pos, KINDS[i], contig, strand, transcript, genes)}"
+    if np.isnan(effect.alt[i]):  # the masked ones of an earlier table, which does not have them
+        return f"{NAMES[KINDS[i]]} at {where}; by {effect.score[i]:.2f}"
     gone = edit.start <= pos < edit.start + len(edit.removed) and pos - edit.start not in edit.pairs[0]
     return f"{NAMES[KINDS[i]]} at {where}; {effect.ref[i]:.2f} → {alt}{', the base is deleted' if gone else ''}"
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from libmeta import transcript_track
 from libmeta.delta import KINDS
-from libmeta.delta_rows import MODELS
+from libmeta.delta_rows import CALLED
 from libmeta.errors import USAGE, MetaError
 from libmeta.genome import decode
 from libmeta.saturation_map import Panel, SaturationMap
@@ -129,7 +129,7 @@ class _Page:
         )
         self._text(LEFT, 0.2, told, fontsize=11, weight="bold")
         more = [panel.transcript.id] if panel.transcript else []
-        more += [MODELS[name]] if len(panel.value) > 1 else []
+        more += [CALLED[name]] if len(panel.value) > 1 else []
         more += ["▲ annotated donor  ▼ acceptor"] if panel.transcript else []
         if not self.bars:
             more.append(f"grey: REF;  d, a: it is a donor, an acceptor (from {TOLD})")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from libmeta import transcript_track
 from libmeta.alleles import Edit
 from libmeta.delta import KINDS, Row
-from libmeta.delta_rows import MODELS, effects, scores
+from libmeta.delta_rows import CALLED, effects, scores
 from libmeta.delta_words import NAMES, WORTH
 from libmeta.figures import BAD, BASE, FAINT, INK, META, PAPER, as_svg, drawn
 from libmeta.gene_index import Transcript
@@ -42,7 +42,7 @@ def along(row: Row, edit: Edit, transcript: Transcript | None, annotated: np.nda
             left, right = left - 0.15, left + 0.15
         axis.axvspan(left, right, color=BAD, alpha=0.3, lw=0, zorder=0)
         axis.axhline(0, color=FAINT, lw=1)
-        axis.set(ylim=(-1.28, 1.28), ylabel=MODELS[model])
+        axis.set(ylim=(-1.28, 1.28), ylabel=CALLED[model])
         axis.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "", "0", "", "1"])
         for y, text in ((1.1, "donor"), (-1.1, "acceptor")):
             axis.text(0.004, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=8.5, alpha=0.75)

@@ -1,5 +1,6 @@
 """ms-delta -m as users run it: fields beside those of the base model, sources asked for by name, mistakes in one line."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -172,3 +173,42 @@ def test_a_real_gene_with_its_ms_toml(delta, world, tmp_path):
     delta(*common, *model, code=1, says="no source of conservation")
     (row,), _ = delta(*common, *model, "--without", "conservation")
     assert "|FBN1|" in info(row[7])["SpliceAI_META"]
+
+
+def test_page_and_heat_map_show_both_models(run, world, tmp_path):
+    line = options(world, "one")
+    run("ms-delta", *line, "-o", "o.vcf", "--html", "r.html")
+    page = (tmp_path / "r.html").read_text()
+    for block in ("base, raw", "base, masked", "refined, raw", "refined, masked"):
+        assert f">{block}</th>" in page, block
+    body = page.split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in body.split("<tr")[1:]]
+    assert {len(r) for r in rows} == {3 + 4 * 5}
+    assert any(r[3:8] != r[13:18] for r in rows)
+    wanted = [info(x.split("\t")[7]) for x in (tmp_path / "o.vcf").read_text().splitlines() if x[0] != "#"]
+    largest = max(float(w[k].split(",")[0]) for w in wanted for k in ("MS_DS", "MS_META_DS") if k in w)
+    assert max(float(rows[0][7]), float(rows[0][17])) == pytest.approx(largest, abs=0.00501)
+    assert "refined by one.safetensors (m1-s)" in page
+    assert page.count("<li>refined: ") >= 1
+    pictures = page.split("Along the sequence")[1].split("<figure>")[1:]
+    assert all(re.search(">base</text>", p) and re.search(">refined</text>", p) for p in pictures)
+    run("ms-delta", "--saturate", "c1:695-705", *line[1:], "-O", "tsv", "--picture", "p.svg")
+    text = (tmp_path / "p.svg").read_text()
+    assert text.count("ONE →") == text.count("TWO ←") == 2
+    assert "spliceai, refined by one.safetensors" in text
+
+
+def test_a_page_needs_scores_along_the_sequence(run, world, tmp_path):
+    line = options(world, "one")
+    run("ms-delta", *line, "-o", "bare.parquet")
+    run("ms-delta", *line, "-o", "full.parquet", "--profiles")
+    run("ms-delta", *line, "--lookup", "bare.parquet", "--html", "r.html", code=1, says="made without --profiles")
+    run("ms-delta", *line, "--lookup", "bare.parquet", "--html", "none.html", "--html-top", 0)
+    run("ms-delta", *line, "--lookup", "full.parquet", "--html", "full.html")
+    run("ms-delta", *line, "--html", "new.html")
+    full, new = ((tmp_path / f"{n}.html").read_text().split("<details><summary>Prov")[0] for n in ("full", "new"))
+    # what an earlier table does not have: REF and ALT at the base that the mask leaves
+    assert re.sub(r"under the mask.*?</li>", "", full).count("<svg") == new.count("<svg") > 0
+    assert full.split("<tbody>")[1].split("</tbody>")[0] == new.split("<tbody>")[1].split("</tbody>")[0]
+    assert "nan" not in re.sub(r"<[^>]*>", "", full)
+    assert "<svg" not in (tmp_path / "none.html").read_text()

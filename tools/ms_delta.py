@@ -114,7 +114,7 @@ def main(variants, model, weights, meta, without, count, genes, distance, like_s
                 out.write(records, scored, job.records - len(records))
                 views.add(records, scored)
                 bar.update(sum(map(len, scored)))
-    views.write(job, about["model"], chain)
+    views.write(job, about, chain)
     job.tell(time.monotonic() - started)
 
 

@@ -14,6 +14,7 @@ from libmeta.gene_index import GeneIndex, Transcript
 from libmeta.report import provenance, whole
 
 _LONGEST = 24  # letters of an allele that are shown
+_LONGEST_NAME = 60  # of an ID
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _table(run: Run, ranking: Ranking, annotated: bool, drawn: set[int]) -> str:
     for entry in rows:
         for i, row in enumerate(entry.allele.rows):
             first = i == 0
-            cells = [_link(entry, drawn), escape(entry.name)] if first else ["", ""]
+            cells = [_link(entry, drawn), _called(entry)] if first else ["", ""]
             cells.append(_gene(row))
             left = "".join(f'<td class="l">{c}</td>' for c in cells)
             scores = "".join(_cells(_of(row, *block)) for block in blocks)
@@ -120,6 +121,11 @@ def _name(entry: Entry) -> str:
     return f"{escape(entry.chrom)}:{entry.pos:,} {_letters(entry.ref)}&gt;{_letters(entry.allele.alt)}"
 
 
+def _called(entry: Entry) -> str:
+    """Its ID, the beginning of a long one."""
+    return escape(entry.name if len(entry.name) <= _LONGEST_NAME else f"{entry.name[:_LONGEST_NAME]}…")
+
+
 def _letters(allele: str) -> str:
     """An allele, a long one by its ends."""
     if len(allele) <= _LONGEST:
@@ -153,7 +159,7 @@ def _picture(entry: Entry, genes: GeneIndex | None) -> str:
     from libmeta import variant_figure
 
     allele, edit = entry.allele, entry.allele.edit
-    called = "" if entry.name == "." else f" ({escape(entry.name)})"
+    called = "" if entry.name == "." else f" ({_called(entry)})"
     parts = [f'<h3 id="v{entry.number}">{_name(entry)}{called}</h3>']
     for row in allele.rows:
         start, length = row.aligned.start, len(row.aligned.ref)
@@ -192,7 +198,7 @@ def _unscored(ranking: Ranking) -> str:
         for r, n in sorted(ranking.reasons.items())
     )
     rows = "".join(
-        f'<tr><td class="l">{escape(e.chrom)}:{e.pos:,}</td><td class="l">{escape(e.name)}</td>'
+        f'<tr><td class="l">{escape(e.chrom)}:{e.pos:,}</td><td class="l">{_called(e)}</td>'
         f'<td class="l">{_letters(e.ref)}</td><td class="l">{_letters(e.allele.alt)}</td>'
         f'<td class="l">{escape(e.allele.reason)}</td></tr>'
         for e in ranking.unscored

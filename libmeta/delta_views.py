@@ -7,7 +7,6 @@ from libmeta.delta import Allele, Deltas
 from libmeta.delta_ranking import Ranking
 from libmeta.delta_run import Job
 from libmeta.errors import USAGE, MetaError
-from libmeta.report import require_matplotlib
 from libmeta.saturation_map import SaturationMap
 from libmeta.streams import atomic
 from libmeta.vcf import Record
@@ -25,6 +24,8 @@ def check(saturate: str | None, variants: str, indels: int, picture: str | None,
         raise MetaError("--html with --saturate; --picture draws a saturation, --html the variants of a VCF", USAGE)
     for given, name in ((picture, "--picture"), (html, "--html")):
         if given:
+            from libmeta.report import require_matplotlib
+
             require_matplotlib(name)
             if not Path(given).absolute().parent.is_dir():
                 raise MetaError(f"no folder to write to, {name} {given}; make it first")

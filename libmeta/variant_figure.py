@@ -86,7 +86,7 @@ def _names(axis, row: Row, model: str, found: Aligned, start: int, end: int) -> 
     effect, taken = effects(row)[model], []
     for i in np.argsort(-effect.score, kind="stable").tolist():
         pos, up = int(effect.pos[i]), KINDS[i][0] == "d"
-        near = any(abs(pos - other) < 0.16 * (end - start) and up == side for other, side in taken)
+        near = any(abs(pos - other) < 0.085 * (end - start) and up == side for other, side in taken)
         if effect.score[i] < WORTH or near:
             continue
         taken.append((pos, up))

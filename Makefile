@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq m4 test check bench bench-basescore bench-meta bench-delta-engine bench-delta docs data data-hg38 data-hg38-sizes clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq m4 test check bench bench-basescore bench-meta bench-delta-engine bench-delta bench-features docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -281,7 +281,7 @@ docs: $(READY) ## write the generated documents
 	$(BIN)/python -m libmeta.schema --readme > build/schemas.md && mv build/schemas.md schemas/README.md
 	$(BIN)/python -m libmeta.recipes README.md
 
-bench: bench-basescore bench-meta bench-delta-engine bench-delta ## speed of the parts beside their peers on this machine
+bench: bench-basescore bench-meta bench-delta-engine bench-delta bench-features ## speed of the parts beside their peers on this machine
 
 bench-meta: $(READY) weights ## sequence model beside a plain PyTorch loop of the same network, and beside the base scores
 	$(BIN)/python tests/bench_meta.py
@@ -291,6 +291,9 @@ bench-delta-engine: $(READY) weights ## variant effects by the cone beside full 
 
 bench-delta: $(READY) weights $(PEERS)/.ready ## variant effects beside openspliceai variant and SpliceAI's command
 	$(BIN)/python tests/bench_delta.py --peers $(PEERS)
+
+bench-features: $(READY) ## features of a million positions from genome-sized tracks (2.2 GB, made first) beside pyBigWig per position
+	$(BIN)/python tests/bench_features.py
 
 bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
 	$(BIN)/python tests/bench_basescore.py --peers $(PEERS)

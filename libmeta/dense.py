@@ -98,11 +98,17 @@ def pieces(
     genome order of the grid's cells; within a cell by start, plus before minus.
     """
     for region in cells(regions, sources.genome.contigs, size):
-        start, end = region.start - flank, region.end + flank
-        core = np.zeros(end - start, bool)
-        core[flank : flank + region.end - region.start] = True
-        place = (region.chrom, start, end, region.strand)
-        yield read_piece(sources, readers, base_names, channel_names, *place, core), region.end - region.start
+        yield cell_piece(sources, readers, base_names, channel_names, region, flank), region.end - region.start
+
+
+def cell_piece(
+    sources: Sources, readers: dict, base_names: list[str], channel_names: list[str], region: Region, flank: int
+) -> Piece:
+    """The piece of one cell with its flanks."""
+    start, end = region.start - flank, region.end + flank
+    core = np.zeros(end - start, bool)
+    core[flank : flank + region.end - region.start] = True
+    return read_piece(sources, readers, base_names, channel_names, region.chrom, start, end, region.strand, core)
 
 
 def cells(regions: list[Region], contigs, size: int) -> list[Region]:

@@ -1,17 +1,20 @@
 """Dense pieces as Arrow batches and back."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from libmeta import schema
-from libmeta.dense import GRID, Piece
+from libmeta import dense, schema
+from libmeta.dense import GRID, Piece, cells
 from libmeta.errors import MetaError
+from libmeta.features import Sources, open_again, to_open
 from libmeta.modalities import Channel
+from libmeta.processes import Processes
+from libmeta.regions import Region
 
 SITES = ("donor", "acceptor")
 NEEDS_GENES = ("junction",)  # modalities in which silence counts only where labels say that a gene was measured
@@ -56,6 +59,56 @@ def batch(piece: Piece, form: pa.Schema, length: int) -> pa.RecordBatch:
         *(pa.array(v, from_pandas=True) for v in values),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=form)
+
+
+def batches(
+    sources: Sources,
+    readers: dict,
+    base_names: list[str],
+    regions: list[Region],
+    flank: int,
+    form: pa.Schema,
+    processes: int = 1,
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """A batch for each piece of dense.pieces, and its core bases.
+
+    form: the stream's schema. processes: how many read; the batches are the same.
+    """
+    todo = [
+        list(c) for _, c in groupby(cells(regions, sources.genome.contigs, GRID), lambda r: (r.chrom, r.start, r.end))
+    ]
+    done = [[r.end - r.start for r in both] for both in todo]
+    if processes == 1:
+        work = _Cells(sources, readers, base_names, flank, form)
+        for both, bases in zip(todo, done, strict=True):
+            yield from zip(work.batches(both), bases, strict=True)
+        return
+    given = (*to_open(sources, readers), base_names, flank, form)
+    with Processes(processes, open_cells, *given) as crew:
+        for packed, bases in zip(crew.answers(todo), done, strict=True):
+            yield from zip((pa.ipc.read_record_batch(pa.py_buffer(p), form) for p in packed), bases, strict=True)
+
+
+def open_cells(config, fasta, labels, names, base_names, flank, form):
+    """What turns a cell, of one strand or both, into its packed batches, in another process."""
+    work = _Cells(*open_again(config, fasta, labels, names), base_names, flank, form)
+    return lambda both: [b.serialize().to_pybytes() for b in work.batches(both)]
+
+
+@dataclass
+class _Cells:
+    sources: Sources
+    readers: dict
+    base_names: list[str]
+    flank: int
+    form: pa.Schema
+
+    def batches(self, both: list[Region]) -> Iterator[pa.RecordBatch]:
+        """Of a cell's strands, one after the other: readers keep what the second needs too."""
+        names = list(dense.channels(self.readers))
+        for region in both:
+            piece = dense.cell_piece(self.sources, self.readers, self.base_names, names, region, self.flank)
+            yield batch(piece, self.form, self.sources.genome.contigs.lengths[region.chrom])
 
 
 def read(stream) -> Iterator[Piece]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from libmeta import modalities, schema
+from libmeta import modalities, processes, schema
 from libmeta.config import Config
 from libmeta.errors import USAGE, MetaError
 from libmeta.genome import Genome
@@ -18,14 +18,20 @@ from libmeta.sampling import Sampling, draw
 from libmeta.scores import open_entry
 from libmeta.site_index import SiteIndex
 
+STRETCH = 1 << 18  # bases computed at once: arrays stay in the processor's cache, and small where every base is a row
+LATE = 16  # stretches after which rows are passed on even where they do not fill a batch
+
 
 class Sources:
-    """Everything that modalities read from: genome, configuration, base scores, labels."""
+    """Everything that modalities read from: genome, configuration, base scores, labels.
 
-    def __init__(self, config: Config, genome: Genome, labels: SiteIndex | None = None):
+    threads: of a base model that is run where scores are wanted.
+    """
+
+    def __init__(self, config: Config, genome: Genome, labels: SiteIndex | None = None, threads: int | None = None):
         self.config, self.genome, self.labels = config, genome, labels
         _check_names(config)
-        self.base_scores = {n: open_entry(e, genome) for n, e in config.base_scores.items()}
+        self.base_scores = {n: open_entry(e, genome, threads=threads) for n, e in config.base_scores.items()}
 
     @property
     def has_genes(self) -> bool:
@@ -114,27 +120,100 @@ def arrow_schema(readers: dict, labelled: bool) -> pa.Schema:
 
 
 def rows(
-    sources: Sources, readers: dict, regions: list[Region], sampling: Sampling, size: int
+    sources: Sources, readers: dict, regions: list[Region], sampling: Sampling, size: int, count: int = 1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Batches of at most `size` rows, sorted by contig, position, strand; and the region bases (strand-wise) they cover.
 
-    The bases of a stretch are told with its last batch.
+    The bases of a stretch are told with the last batch of its rows. count: processes that compute; the batches are the same.
     """
     form = arrow_schema(readers, sources.labels is not None)
-    for inside in windows(regions, sources.genome.contigs):
-        parts = [part for region in inside if (part := _part(sources, readers, region, sampling)) is not None]
-        bases = sum(r.end - r.start for r in inside)
+    held: list[pa.RecordBatch] = []
+    bases = stretches = 0
+    for batch, done in _stretches(sources, readers, windows(regions, sources.genome.contigs, STRETCH), sampling, count):
+        held.append(batch)
+        bases, stretches = bases + done, stretches + 1
+        if stretches == LATE or sum(b.num_rows for b in held) >= size:
+            yield from _batches(held, form, size, bases)
+            held, bases, stretches = [], 0, 0
+    if held:
+        yield from _batches(held, form, size, bases)
+
+
+def _batches(held: list, form: pa.Schema, size: int, bases: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    batches = pa.Table.from_batches(held, form).combine_chunks().to_batches(max_chunksize=size)
+    batches = batches or [pa.RecordBatch.from_pylist([], form)]
+    for i, batch in enumerate(batches, 1):
+        yield batch, bases if i == len(batches) else 0
+
+
+def _stretches(
+    sources: Sources, readers: dict, stretches: Iterator[list[Region]], sampling: Sampling, count: int
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The rows of each stretch and its bases."""
+    if count == 1:
+        work = Stretches(sources, readers, sampling)
+        yield from ((work.rows(inside), _bases(inside)) for inside in stretches)
+        return
+    form = arrow_schema(readers, sources.labels is not None)
+    with processes.Processes(count, open_stretches, *to_open(sources, readers), sampling) as crew:
+        for packed, bases in crew.answers(stretches):
+            yield pa.ipc.read_record_batch(pa.py_buffer(packed), form), bases
+
+
+def process_count(sources: Sources, threads: int | None, regions: list[Region]) -> int:
+    """Processes to read the regions with. Where a base model is run, it has the threads, and one process reads."""
+    if any("model" in entry for entry in sources.config.base_scores.values()):
+        return 1
+    return processes.process_count(threads, sum(1 for _ in windows(regions, sources.genome.contigs, STRETCH)))
+
+
+def to_open(sources: Sources, readers: dict) -> tuple:
+    """What open_again needs, as it pickles."""
+    return sources.config, sources.genome.path, sources.labels, list(readers)
+
+
+def open_again(config: Config, fasta: str, labels: SiteIndex | None, names: list[str]) -> tuple[Sources, dict]:
+    """(sources, readers) in another process."""
+    sources = Sources(config, Genome(fasta), labels)
+    return sources, open_readers(sources, names, must=True)[0]
+
+
+def open_stretches(config: Config, fasta: str, labels: SiteIndex | None, names: list[str], sampling: Sampling):
+    """What turns a stretch into its packed rows and its bases, in another process."""
+    work = Stretches(*open_again(config, fasta, labels, names), sampling)
+    return lambda inside: (work.rows(inside).serialize().to_pybytes(), _bases(inside))
+
+
+def _bases(inside: list[Region]) -> int:
+    return sum(r.end - r.start for r in inside)
+
+
+@dataclass
+class Stretches:
+    """Turns the regions of a stretch, of either strand, into rows."""
+
+    sources: Sources
+    readers: dict
+    sampling: Sampling
+
+    def __post_init__(self):
+        self.form = arrow_schema(self.readers, self.sources.labels is not None)
+
+    def rows(self, inside: list[Region]) -> pa.RecordBatch:
+        """Sorted by position and strand."""
+        found = (_part(self.sources, self.readers, region, self.sampling, self.form) for region in inside)
+        parts = [part for part in found if part is not None]
         if not parts:
-            yield pa.RecordBatch.from_pylist([], form), bases
-            continue
-        table = pa.concat_tables([pa.Table.from_batches([p], form) for p in parts])
+            return pa.RecordBatch.from_pylist([], self.form)
+        table = pa.Table.from_batches(parts, self.form)
         key = (table["strand"].to_numpy(zero_copy_only=False) == "-", table["pos"].to_numpy())
-        batches = table.take(pa.array(np.lexsort(key))).combine_chunks().to_batches(max_chunksize=size)
-        for i, batch in enumerate(batches, 1):
-            yield batch, bases if i == len(batches) else 0
+        (batch,) = table.take(pa.array(np.lexsort(key))).combine_chunks().to_batches()
+        return batch
 
 
-def _part(sources: Sources, readers: dict, region: Region, sampling: Sampling) -> pa.RecordBatch | None:
+def _part(
+    sources: Sources, readers: dict, region: Region, sampling: Sampling, form: pa.Schema
+) -> pa.RecordBatch | None:
     """The rows of one region of one strand."""
     window = Window(sources, region.chrom, region.start, region.end, region.strand)
     codes = sources.genome.codes(region.chrom, region.start - 2, region.end + 2, region.strand)
@@ -157,7 +236,6 @@ def _part(sources: Sources, readers: dict, region: Region, sampling: Sampling) -
         arrays |= _labels(sources, region, positions)
     for name, reader in readers.items():
         arrays |= {f"{name}.{k}": v for k, v in reader.read(window, positions).items()}
-    form = arrow_schema(readers, sources.labels is not None)
     return pa.RecordBatch.from_arrays([pa.array(arrays[f.name], f.type, from_pandas=True) for f in form], schema=form)
 
 

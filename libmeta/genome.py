@@ -14,15 +14,17 @@ _CODE = np.zeros(256, np.uint8)
 for _i, _letters in enumerate(("Aa", "Cc", "Gg", "TtUu"), start=1):
     for _letter in _letters:
         _CODE[ord(_letter)] = _i
+_TABLE = _CODE.tobytes()
 _COMPLEMENT = np.array([0, 4, 3, 2, 1], np.uint8)
 _LETTERS = np.frombuffer(b"NACGT", np.uint8)
+_LONG, _BESIDE = 1 << 16, 1 << 10  # bp of a stretch that is kept, and of what is kept beside it
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 def encode(sequence: str | bytes) -> np.ndarray:
     """Letters -> codes, uint8 (L,): 0 unknown, 1..4 A C G T."""
     raw = sequence.encode() if isinstance(sequence, str) else sequence
-    return _CODE[np.frombuffer(raw, np.uint8)]
+    return np.frombuffer(bytearray(raw).translate(_TABLE), np.uint8)
 
 
 def decode(codes: np.ndarray) -> str:
@@ -56,18 +58,30 @@ class Genome:
             raise MetaError(f"no sequence, {self.path}; give a FASTA with at least one contig")
         _check_index(self.path)
         self.contigs = Contigs(lengths, os.path.basename(self.path))
+        self._long = ("", 0, np.zeros(0, np.uint8))  # contig, start and codes of the last long stretch
 
     def codes(self, chrom: str, start: int, end: int, strand: str = "+") -> np.ndarray:
         """Base codes of [start, end), uint8 (end - start,); code 0 beyond the contig; reverse complement on strand -."""
         length = self.contigs.lengths[chrom]
         low, high = max(start, 0), min(end, length)
-        inside = encode(self._fasta.fetch(chrom, low, high) if low < high else "")
+        inside = self._inside(chrom, low, high) if low < high else np.zeros(0, np.uint8)
         if start < 0 or end > length:
             whole = np.zeros(end - start, np.uint8)
             offset = max(0, -start)
             whole[offset : offset + len(inside)] = inside
             inside = whole
         return reverse_complement(inside) if strand == "-" else inside
+
+    def _inside(self, chrom: str, low: int, high: int) -> np.ndarray:
+        """Codes of a stretch of the contig. A long one is kept: several ask for much the same, on both strands."""
+        if high - low < _LONG:
+            return encode(self._fasta.fetch(chrom, low, high))
+        name, start, codes = self._long
+        if name != chrom or low < start or high > start + len(codes):
+            start = max(low - _BESIDE, 0)
+            codes = encode(self._fasta.fetch(chrom, start, min(high + _BESIDE, self.contigs.lengths[chrom])))
+            self._long = (chrom, start, codes)
+        return codes[low - start : high - start].copy()
 
 
 def _check(path: str) -> None:

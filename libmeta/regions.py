@@ -149,8 +149,8 @@ def merge(regions: list[Region], contigs: Contigs, gap: int = 0) -> list[Region]
     return sorted(merged, key=lambda r: (contigs.order[r.chrom], r.start, r.end, r.strand))
 
 
-def windows(regions: list[Region], contigs: Contigs) -> Iterator[list[Region]]:
-    """The merged regions, cut on a fixed grid of 1 Mb: per stretch, in genome order, its pieces of either strand.
+def windows(regions: list[Region], contigs: Contigs, size: int = WINDOW) -> Iterator[list[Region]]:
+    """The merged regions, cut on a fixed grid of `size` bases: per stretch, in genome order, its pieces of either strand.
 
     The grid does not depend on the regions, so what is computed in one stretch does not either.
     """
@@ -158,8 +158,8 @@ def windows(regions: list[Region], contigs: Contigs) -> Iterator[list[Region]]:
     for chrom in dict.fromkeys(r.chrom for r in merged):
         cells: dict[int, list[Region]] = {}
         for region in (r for r in merged if r.chrom == chrom):
-            for cell in range(region.start // WINDOW, (region.end - 1) // WINDOW + 1):
-                low, high = max(region.start, cell * WINDOW), min(region.end, (cell + 1) * WINDOW)
+            for cell in range(region.start // size, (region.end - 1) // size + 1):
+                low, high = max(region.start, cell * size), min(region.end, (cell + 1) * size)
                 cells.setdefault(cell, []).append(Region(chrom, low, high, region.strand))
         for cell in sorted(cells):
             yield cells[cell]

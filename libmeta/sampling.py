@@ -59,13 +59,17 @@ def splice_dinucleotides(codes: np.ndarray) -> np.ndarray:
 
     codes: (L + 4,) base codes in transcript orientation, two beyond each end.
     """
-    pairs = codes[:-1].astype(np.int16) * 5 + codes[1:]
-    wanted = {k: [int(e[0]) * 5 + int(e[1]) for e in map(encode, v)] for k, v in
-              (("after", DONOR_AFTER), ("before", ACCEPTOR_BEFORE))}  # fmt: skip
+    pairs = codes[:-1] * np.uint8(5) + codes[1:]
     length = len(codes) - 4
-    after = np.isin(pairs[3 : 3 + length], wanted["after"])
-    before = np.isin(pairs[:length], wanted["before"])
-    return after | before
+    return _among(DONOR_AFTER)[pairs[3 : 3 + length]] | _among(ACCEPTOR_BEFORE)[pairs[:length]]
+
+
+def _among(wanted: tuple[str, ...]) -> np.ndarray:
+    """Whether each pair of codes is one of the dinucleotides, bool (25,)."""
+    table = np.zeros(25, bool)
+    for first, second in map(encode, wanted):
+        table[int(first) * 5 + int(second)] = True
+    return table
 
 
 def draw(

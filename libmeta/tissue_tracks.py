@@ -6,6 +6,7 @@ value at the position counts in +-reach, but not in the 500 bp upstream and down
 """
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class TissueTracks:
         names = (f".{t}" if isinstance(named, dict) else "" for t in paths)
         self.opened = dict(zip(names, self.tracks, strict=True))  # by what stands behind the mark in a key
         self._block = (None, None)
+        self.around = lru_cache(maxsize=1)(self._around)  # the same on both strands
 
     def values(self, chrom: str, start: int, end: int) -> np.ndarray:
         """float32 (tissues, end - start), NaN where a tissue's track tells nothing."""
@@ -50,6 +52,10 @@ class TissueTracks:
         out = np.stack([_checked(t.values(chrom, start, end), t.path, place) for t in self.tracks])
         self._block = (place, out) if out.size <= _KEPT else (None, None)
         return out
+
+    def _around(self, chrom: str, start: int, end: int) -> PrefixSums:
+        """Prefix sums of the mean across tissues."""
+        return PrefixSums(across(self.values(chrom, start, end)))
 
     def highest(self, chrom: str, start: int, end: int) -> np.ndarray:
         """float32 (end - start,): the maximum across tissues."""
@@ -72,7 +78,7 @@ def summaries(tracks: TissueTracks, window, positions: np.ndarray, above: float,
     some = np.maximum(count, 1)
     mean = np.where(known, here, 0).sum(axis=0) / some
     variance = np.where(known, (here - mean) ** 2, 0).sum(axis=0) / some
-    around = PrefixSums(across(values))
+    around = tracks.around(window.chrom, window.start - margin, window.end + margin)
     up, down = around.mean(at - FLANK, at), around.mean(at + 1, at + 1 + FLANK)
     if window.strand == "-":
         up, down = down, up

@@ -4,24 +4,51 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 
-def sums_around(values: np.ndarray, at: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(count, sum, sum of squares) of the known values in [i - reach, i + reach] for each index i of `at`.
+class Moments:
+    """Count, sum and sum of squares of the known values around any indices of an array.
 
-    values: float64 (L,) with NaN for unknown; every window must lie inside. Prefix sums restart from the mean of the
-    known values, so that long arrays lose no digits.
+    values: (L,) with NaN for unknown. Prefix sums restart from the mean of the known values, so that long arrays lose no
+    digits.
     """
+
+    def __init__(self, values: np.ndarray):
+        self._centre, shifted, self._count = _from_the_mean(values)
+        self._first = _prefix(shifted)
+        shifted *= shifted
+        self._second = _prefix(shifted)
+
+    def around(self, at: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(count, sum, sum of squares) of the known values in [i - reach, i + reach] for each index i of `at`, float64.
+
+        Every window must lie inside the array.
+        """
+        low, high = at - reach, at + reach + 1
+        count, first, second = (p[high] - p[low] for p in (self._count, self._first, self._second))
+        centre = self._centre
+        return count.astype(np.float64), first + count * centre, second + 2 * centre * first + count * centre**2
+
+
+def _from_the_mean(values: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """(mean of the known values, float64 (L,) distance from it, 0 where unknown; int32 (L + 1,) prefix counts of known)."""
     known = np.isfinite(values)
-    centre = values[known].mean() if known.any() else 0.0
-    shifted = np.where(known, values - centre, 0.0)
-    low, high = at - reach, at + reach + 1
+    count = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(known, out=count[1:])
+    total = int(count[-1])
+    if total == len(values):
+        centre = float(values.mean(dtype=np.float64)) if total else 0.0
+        return centre, values - centre if values.dtype == np.float64 else values.astype(np.float64) - centre, count
+    shifted = np.where(known, values, 0).astype(np.float64)
+    centre = float(shifted.sum()) / total if total else 0.0
+    shifted -= centre
+    shifted[~known] = 0.0
+    return centre, shifted, count
 
-    def between(x: np.ndarray) -> np.ndarray:
-        prefix = np.concatenate([[0.0], np.cumsum(x)])
-        return prefix[high] - prefix[low]
 
-    count = between(known.astype(np.float64))
-    first, second = between(shifted), between(shifted**2)
-    return count, first + count * centre, second + 2 * centre * first + count * centre**2
+def _prefix(values: np.ndarray) -> np.ndarray:
+    """float64 (L + 1,): sums of values[:i]."""
+    out = np.zeros(len(values) + 1)
+    np.cumsum(values, out=out[1:])
+    return out
 
 
 def max_around(values: np.ndarray, at: np.ndarray, reach: int) -> np.ndarray:
@@ -41,12 +68,8 @@ class PrefixSums:
     """
 
     def __init__(self, values: np.ndarray):
-        known = np.isfinite(values)
-        self._centre = float(values[known].mean(dtype=np.float64)) if known.any() else 0.0
-        shifted = np.where(known, values, self._centre).astype(np.float64)
-        shifted -= self._centre
-        self._count = np.concatenate([[0], np.cumsum(known, dtype=np.int64)])
-        self._sum = np.concatenate([[0.0], np.cumsum(shifted)])
+        self._centre, shifted, self._count = _from_the_mean(values)
+        self._sum = _prefix(shifted)
 
     def mean(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Mean of the known values in each [low, high), float64 (n,); NaN where none is known."""

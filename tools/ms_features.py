@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import closing
 
 from libmeta.cli import (
     FloatRange,
@@ -16,6 +17,7 @@ from libmeta.cli import (
     progress,
     refuse_terminal,
     seed,
+    threads,
     tool,
 )  # fmt: skip
 
@@ -59,6 +61,7 @@ log = logging.getLogger("libmeta")
 @genome
 @output
 @batch_size
+@threads
 @seed
 def main(
     regions, modalities, labels, no_labels, only, min_score, dinucleotide, background, dense, flank, dry_run, output,
@@ -83,7 +86,7 @@ def main(
         **{**settings.sampling, **{k: v for k, v in given.items() if v is not None}}, seed=options["seed"]
     )
     spans, index, read = labelled_regions(regions, labels, no_labels, only, settings, fasta)
-    sources = features.Sources(settings, fasta, index)
+    sources = features.Sources(settings, fasta, index, options["threads"])
     if dry_run:
         sys.stdout.writelines(preflight.lines(preflight.check(sources, wanted, must)))
         return
@@ -97,7 +100,9 @@ def main(
     upstream = (*read.upstream, *(s.about.get("provenance", []) for s in sources.base_scores.values()))
     chain = streams.step("ms-features", arguments(), files, upstream, features.settings(readers))
     if dense:
-        _write_dense(sources, readers, absent, spans, 1000 if flank is None else flank, chain, output)
+        _write_dense(
+            sources, readers, absent, spans, 1000 if flank is None else flank, chain, output, options["threads"]
+        )
         return
     form = schema.load("features")
     meta = streams.metadata(
@@ -113,8 +118,10 @@ def main(
         regions_bp=bases,
     )
     schema_out = features.arrow_schema(readers, index is not None).with_metadata(meta)
-    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "features") as bar:
-        for batch, done in features.rows(sources, readers, spans, sampling, options["batch_size"]):
+    count = features.process_count(sources, options["threads"], spans)
+    found = features.rows(sources, readers, spans, sampling, options["batch_size"], count)
+    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "features") as bar, closing(found):
+        for batch, done in found:
             out.write(batch)
             bar.update(done)
     log.info("%s rows stand for %s bases; %s features", f"{out.rows:,}", f"{bases:,}", _count(schema_out))
@@ -129,10 +136,10 @@ def _check_usage(dense: bool, flank: int | None, sampling: tuple) -> None:
         raise MetaError("sampling options beside --dense, command line; it takes every base", USAGE)
 
 
-def _write_dense(sources, readers, absent, spans, flank, chain, output) -> None:
+def _write_dense(sources, readers, absent, spans, flank, chain, output, threads) -> None:
     import pyarrow as pa
 
-    from libmeta import dense, dense_stream, schema, streams
+    from libmeta import dense, dense_stream, features, schema, streams
 
     channels, lengths = dense.channels(readers), sources.genome.contigs.lengths
     present = [n for n in readers if n == "base_scores" or n in {c.partition(".")[0] for c in channels}]
@@ -155,9 +162,11 @@ def _write_dense(sources, readers, absent, spans, flank, chain, output) -> None:
         regions_bp=bases,
     )
     schema_out = pa.schema([c.field for c in columns]).with_metadata(meta)
-    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "dense") as bar:
-        for piece, done in dense.pieces(sources, readers, base_names, list(channels), spans, flank):
-            out.write(dense_stream.batch(piece, schema_out, lengths[piece.chrom]))
+    count = features.process_count(sources, threads, spans)
+    found = dense_stream.batches(sources, readers, base_names, spans, flank, schema_out, count)
+    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "dense") as bar, closing(found):
+        for batch, done in found:
+            out.write(batch)
             bar.update(done)
     log.info("%s bases and their flanks; %d base models, %d channels", f"{bases:,}", len(base_names), len(channels))
 

@@ -1,11 +1,13 @@
 """Conservation of the position and its surroundings from phyloP and phastCons tracks: 9 columns."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from libmeta.modalities import Absent, Channel
 from libmeta.schema import Column
 from libmeta.tracks import BigWig, evidence_bigwig
-from libmeta.window_sums import max_around, sums_around
+from libmeta.window_sums import Moments, max_around
 
 NAME = "conservation"
 KEYS = ("phylop", "phastcons")
@@ -46,18 +48,22 @@ class Reader:
         self.tracks, self.columns = tracks, COLUMNS
         self.channels = tuple(c for c in CHANNELS if c.name.removesuffix("_score") in tracks)
         self.inputs = {name: t.path for name, t in tracks.items()}
+        self._around = lru_cache(maxsize=1)(self._around)  # the same on both strands
+
+    def _around(self, chrom: str, start: int, end: int) -> dict[str, tuple[np.ndarray, Moments]]:
+        values = {name: track.values(chrom, start, end) for name, track in self.tracks.items()}
+        return {name: (v, Moments(v)) for name, v in values.items()}
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
         absent = np.full(len(positions), np.nan, np.float32)
         out = {c.name: absent for c in COLUMNS}
-        for name, track in self.tracks.items():
-            values = track.values(window.chrom, window.start - REACH, window.end + REACH).astype(np.float64)
-            at = positions - window.start + REACH
-            count, total, squares = sums_around(values, at, REACH)
+        at = positions - window.start + REACH
+        for name, (values, moments) in self._around(window.chrom, window.start - REACH, window.end + REACH).items():
+            count, total, squares = moments.around(at, REACH)
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean = total / count
                 std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-            out[f"{name}_score"] = values[at]
+            out[f"{name}_score"] = values[at].astype(np.float64)
             out[f"{name}_context_mean"] = mean
             out[f"{name}_context_max"] = max_around(values, at, REACH)
             out[f"{name}_context_std"] = std

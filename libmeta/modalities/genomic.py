@@ -1,11 +1,12 @@
 """Where in its gene the position lies, and GC content: 4 columns."""
 
 import logging
+from functools import lru_cache
 
 import numpy as np
 
 from libmeta.schema import Column
-from libmeta.window_sums import sums_around
+from libmeta.window_sums import Moments
 
 log = logging.getLogger("libmeta")
 
@@ -34,11 +35,15 @@ class Reader:
     def __init__(self, sources):
         self.genome, self.sources, self.columns = sources.genome, sources, COLUMNS
         self.inputs = {"genome": sources.genome.path}
+        self._gc = lru_cache(maxsize=1)(self._gc)  # the same on both strands
+
+    def _gc(self, chrom: str, start: int, end: int) -> Moments:
+        codes = self.genome.codes(chrom, start, end)
+        return Moments(np.array([np.nan, 0, 1, 1, 0])[codes])
 
     def read(self, window, positions: np.ndarray) -> dict[str, np.ndarray]:
-        codes = self.genome.codes(window.chrom, window.start - REACH, window.end + REACH)
-        gc = np.where(codes == 0, np.nan, (codes == 2) | (codes == 3))
-        count, total, _ = sums_around(gc, positions - window.start + REACH, REACH)
+        gc = self._gc(window.chrom, window.start - REACH, window.end + REACH)
+        count, total, _ = gc.around(positions - window.start + REACH, REACH)
         starts, ends = self.sources.gene_bounds(window.chrom, window.strand, positions)
         up, down = positions - starts, ends - 1 - positions
         if window.strand == "-":

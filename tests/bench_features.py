@@ -1,0 +1,208 @@
+"""Speed and memory of ms-features on tracks as large as real ones. Writes build/bench/features.json.
+
+    python tests/bench_features.py [--length BASES] [--positions N] [--peer N] [--rounds N] [--threads N]
+
+Ours is the whole command, from ms.toml to Parquet. The peers compute the bigWig and peak columns alone: pyBigWig one
+position at a time, on some of the same positions, its values checked against ours; and, where bedtools is on PATH,
+`bedtools map` of every peak file on a sorted BED of positions. Their rates are compared, round by round.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import synthetic_tracks
+from conftest import tool
+from plain_columns import PlainColumns
+
+from libmeta import config, dense, features
+from libmeta.device import thread_count
+from libmeta.genome import Genome
+
+SHARE = 0.18  # of bases beside GT, GC or AG, in random sequence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, default=Path("build/bench/features"))
+    parser.add_argument("--length", type=int, default=synthetic_tracks.LENGTH)
+    parser.add_argument("--positions", type=int, default=1_000_000)
+    parser.add_argument("--peer", type=int, default=200, help="positions of the per-position peer in a round")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=thread_count(None))
+    given = parser.parse_args()
+    toml = synthetic_tracks.make(given.folder, given.length)
+    bench = Bench(given.folder, given.length, config.load(str(toml)))
+    warm_up(given.folder)
+    rounds = [bench.round(given, i) for i in range(given.rounds)]
+    few = bench.command(given.positions // 10, 1)
+    found = {
+        "what": f"{given.length:,} bases, {len(list(given.folder.glob('*.bw')))} bigWigs, both strands, rounds interleaved",
+        **medians(rounds),
+        "peak_mb": {
+            f"{run['rows']:,} positions, {run['threads']} process{'es' * (run['threads'] > 1)}": run["peak_mb"]
+            for run in [few, *(r[k] for r in rounds[:1] for k in ("one", "many"))]
+        },
+        "peer": f"{bench.plain_columns} of {bench.columns} columns at {given.peer} of the positions, equal to ours to 1e-4",
+        "rounds": given.rounds,
+    }
+    out = Path("build/bench/features.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def medians(rounds: list[dict]) -> dict:
+    """Median rates, and medians of the ratios within a round."""
+    rates = {
+        "one process": [r["one"]["per_second"] for r in rounds],
+        "processes": [r["many"]["per_second"] for r in rounds],
+        "pyBigWig per position": [r["peer"] for r in rounds],
+    }
+    if all(r["bedtools"] for r in rounds):
+        rates["bedtools map, peak columns alone"] = [r["bedtools"] for r in rounds]
+    ratios = {
+        f"{ours} to {peer}": float(np.median(np.array(rates[ours]) / np.array(rates[peer])))
+        for ours in ("one process", "processes")
+        for peer in list(rates)[2:]
+    }
+    ratios["processes to one process"] = float(np.median(np.array(rates["processes"]) / np.array(rates["one process"])))
+    dense_rates = {k: [r["dense"][k] for r in rounds] for k in rounds[0]["dense"]}
+    return {
+        "positions_per_second": {k: float(np.median(v)) for k, v in rates.items()},
+        "ratios": ratios,
+        "dense_bases_per_second": {k: float(np.median(v)) for k, v in dense_rates.items()},
+        "processes": rounds[0]["many"]["threads"],
+        "rows": rounds[0]["one"]["rows"],
+    }
+
+
+def warm_up(folder: Path) -> None:
+    """All files in the page cache."""
+    for path in folder.iterdir():
+        with open(path, "rb") as handle:
+            while handle.read(1 << 24):
+                pass
+
+
+class Bench:
+    def __init__(self, folder: Path, length: int, settings):
+        self.folder, self.length, self.settings = folder, length, settings
+        self.out = folder / "bench.parquet"
+        self.columns = self.plain_columns = 0
+
+    def round(self, given, i: int) -> dict:
+        one = self.command(given.positions, 1)
+        peer = self.per_position(given.peer, i)
+        bedtools = self.bedtools()
+        many = self.command(given.positions, given.threads)
+        return {"one": one, "many": many, "peer": peer, "bedtools": bedtools, "dense": self.dense()}
+
+    def command(self, positions: int, threads: int) -> dict:
+        """The whole command for so many positions: rows per second of wall time, peak memory."""
+        rates = {
+            "dinucleotide": 0.75 * positions / (2 * self.length * SHARE),
+            "background": positions / (8 * self.length),
+        }
+        line = [*tool("ms-features"), str(self.folder / f"{synthetic_tracks.CHROM}.bed"), "-q", "-o", str(self.out)]
+        line += ["--config", str(self.folder / "ms.toml"), "--threads", str(threads)]
+        line += [x for k, v in rates.items() for x in (f"--{k}", f"{min(v, 1):.6f}")]
+        started = time.perf_counter()
+        process = subprocess.Popen(line)
+        peak = 0.0
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            peak = max(peak, resident_mb(process.pid))
+            time.sleep(0.05 if threads > 1 else 0.5)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
+        if process.returncode:
+            raise SystemExit(f"ms-features ended with {process.returncode}")
+        rows = pq.ParquetFile(self.out).metadata.num_rows
+        # of one process the kernel tells; of several, what they had together, looked at 20 times a second
+        peak = ended[2].ru_maxrss / 1024 if threads == 1 else peak
+        return {"per_second": rows / seconds, "rows": rows, "threads": threads, "peak_mb": round(peak)}
+
+    def per_position(self, positions: int, seed: int) -> float:
+        """Positions per second of pyBigWig, one position at a time; its values must be ours."""
+        rows = pq.ParquetFile(self.out)
+        group = np.random.default_rng(seed).integers(rows.num_row_groups)
+        table = rows.read_row_group(int(group)).slice(0, positions)
+        plain = PlainColumns(self.settings)
+        keys = list(zip(table["chrom"].to_pylist(), table["pos"].to_pylist(), table["strand"].to_pylist(), strict=True))
+        started = time.perf_counter()
+        made = [plain.columns(*key) for key in keys]
+        rate = len(made) / (time.perf_counter() - started)
+        self.columns = sum(f.metadata[b"ms.role"] == b"feature" for f in table.schema)
+        self.plain_columns = len(made[0])
+        for name in made[0]:
+            ours = table[name].to_numpy().astype(float)
+            np.testing.assert_allclose(ours, [m[name] for m in made], rtol=1e-4, atol=1e-4, err_msg=name)
+        return rate
+
+    def bedtools(self) -> float | None:
+        """Positions per second of one `bedtools map` for each peak file; None where there is no bedtools."""
+        if not shutil.which("bedtools"):
+            return None
+        table = pq.read_table(self.out, columns=["chrom", "pos", "strand"])
+        bed = self.folder / "positions.bed"
+        rows = zip(*(table[c].to_pylist() for c in ("chrom", "pos", "strand")), strict=True)
+        bed.write_text("".join(f"{c}\t{p}\t{p + 1}\t.\t0\t{s}\n" for c, p, s in rows))
+        started = time.perf_counter()
+        for path in sorted(self.folder.glob("*.narrowPeak")):
+            line = ["bedtools", "map", "-s", "-a", str(bed), "-b", str(path), "-c", "7,8,7", "-o", "max,max,mean"]
+            subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+        return table.num_rows / (time.perf_counter() - started)
+
+    def dense(self) -> dict[str, float]:
+        """Bases per second of each kind of bigWig, and of each channel with all its tissues, in pieces of the stream."""
+        genome = Genome(self.settings.genome())
+        sources = features.Sources(self.settings, genome)
+        names = ["conservation", "epigenetic", "chrom_access", "exon_prob"]
+        readers = features.open_readers(sources, names, must=True)[0]
+        span = min(self.length, 40 * dense.GRID)
+        pieces = [(low, low + dense.GRID) for low in range(0, span, dense.GRID)]
+        found = {}
+        tracks = {
+            "phylop.bw": readers["conservation"].tracks["phylop"],
+            "phastcons.bw": readers["conservation"].tracks["phastcons"],
+            "exon.plus.bw": readers["exon_prob"].tracks["plus"],
+        }
+        for modality in ("epigenetic", "chrom_access"):
+            tracks |= {Path(t.path).name: t for t in readers[modality].opened.values()}
+        for name, track in tracks.items():
+            found[name] = timed(lambda low, high, t=track: t.values(synthetic_tracks.CHROM, low, high), pieces)
+        for modality in ("epigenetic", "chrom_access"):
+            reader = readers[modality]
+            for mark, group in (reader.marks if modality == "epigenetic" else reader.assays).items():
+                many = f"channel {mark}_max, {len(group.tissues)} bigWigs"
+                found[many] = timed(lambda low, high, g=group: g.highest(synthetic_tracks.CHROM, low, high), pieces)
+        return found
+
+
+def timed(read, pieces: list[tuple[int, int]]) -> float:
+    started = time.perf_counter()
+    for low, high in pieces:
+        read(low, high)
+    return sum(high - low for low, high in pieces) / (time.perf_counter() - started)
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process and the processes below it; shared pages count for each. 0 where /proc is not there."""
+    total, todo = 0.0, [pid]
+    while todo:
+        one = todo.pop()
+        with contextlib.suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            todo += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return total
+
+
+if __name__ == "__main__":
+    main()

@@ -12,14 +12,14 @@ import synthetic_tracks
 from conftest import tool
 from test_processes import gone
 
-LENGTH = 3_000_000  # 12 stretches
+LENGTH = 1_300_000  # 5 stretches
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     synthetic_tracks.make(folder, LENGTH, tissues=2, proteins=2)
-    lines = [(5, 700_001), (690_000, 1_300_000), (1_300_500, 1_300_600), (2_000_000, LENGTH)]
+    lines = [(5, 300_001), (290_000, 600_000), (600_500, 600_600), (800_000, LENGTH)]
     bed = [f"chr15\t{a}\t{b}\tg\t0\t{s}\n" for (a, b), s in zip(lines, ".+-.", strict=True)]
     (folder / "some.bed").write_text("".join(bed))
     return folder
@@ -31,7 +31,7 @@ def command(sources, *arguments) -> list[str]:
 
 @pytest.mark.parametrize(
     "what",
-    [("--background", "0.002"), ("--background", "0.01", "--batch-size", "1000"), ("--dense", "--flank", "70")],
+    [("--background", "0.004"), ("--background", "0.01", "--batch-size", "1000"), ("--dense", "--flank", "70")],
     ids=["rows", "batches", "dense"],
 )
 def test_the_same_bytes_from_any_number(sources, what):
@@ -43,7 +43,7 @@ def test_the_same_bytes_from_any_number(sources, what):
         asked = b'"--threads", "' + n.encode()  # in the provenance
         assert done.stdout.count(asked) == 1
         made.append(done.stdout.replace(asked, b'"--threads", "N'))
-        told.append(done.stderr)
+        told.append([line for line in done.stderr.splitlines() if b" bp, " not in line])  # progress goes by the clock
     assert len(made[0]) > 1_000_000
     assert made[1] == made[0]
     assert made[2] == made[0]

@@ -2,7 +2,8 @@
 
     python tests/bench_features.py [--length BASES] [--positions N] [--peer N] [--rounds N] [--threads N]
 
-Ours is the whole command, from ms.toml to Parquet. The peers compute the bigWig and peak columns alone: pyBigWig one
+Ours is the whole command, from ms.toml to Parquet. On a machine that others use, the rates of wall time say little: those
+per second of the processor, of all processes together, do. The peers compute the bigWig and peak columns alone: pyBigWig one
 position at a time, on some of the same positions, its values checked against ours; and, where bedtools is on PATH,
 `bedtools map` of every peak file on a sorted BED of positions. Their rates are compared, round by round.
 """
@@ -13,6 +14,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from libmeta import config, dense, features
 from libmeta.device import thread_count
 from libmeta.genome import Genome
 
+CLOCKS = ("per_second", "per_cpu_second")
 SHARE = 0.18  # of bases beside GT, GC or AG, in random sequence
 
 
@@ -61,24 +64,22 @@ def main() -> None:
 
 def medians(rounds: list[dict]) -> dict:
     """Median rates, and medians of the ratios within a round."""
-    rates = {
-        "one process": [r["one"]["per_second"] for r in rounds],
-        "processes": [r["many"]["per_second"] for r in rounds],
-        "pyBigWig per position": [r["peer"] for r in rounds],
-    }
+    names = {"one": "one process", "many": "processes", "peer": "pyBigWig per position"}
     if all(r["bedtools"] for r in rounds):
-        rates["bedtools map, peak columns alone"] = [r["bedtools"] for r in rounds]
-    ratios = {
-        f"{ours} to {peer}": float(np.median(np.array(rates[ours]) / np.array(rates[peer])))
-        for ours in ("one process", "processes")
-        for peer in list(rates)[2:]
-    }
-    ratios["processes to one process"] = float(np.median(np.array(rates["processes"]) / np.array(rates["one process"])))
+        names["bedtools"] = "bedtools map, peak columns alone"
+
+    def ratio(ours: str, peer: str, clock: str) -> float:
+        return float(np.median([r[ours][clock] / r[peer][clock] for r in rounds]))
+
+    pairs = [(ours, peer) for peer in list(names)[2:] for ours in ("one", "many")] + [("many", "one")]
     dense_rates = {k: [r["dense"][k] for r in rounds] for k in rounds[0]["dense"]}
     return {
-        "positions_per_second": {k: float(np.median(v)) for k, v in rates.items()},
-        "ratios": ratios,
-        "dense_bases_per_second": {k: float(np.median(v)) for k, v in dense_rates.items()},
+        **{
+            f"positions_{clock}": {names[k]: float(np.median([r[k][clock] for r in rounds])) for k in names}
+            for clock in CLOCKS
+        },
+        **{f"ratios_{clock}": {f"{names[a]} to {names[b]}": ratio(a, b, clock) for a, b in pairs} for clock in CLOCKS},
+        "dense_bases_per_cpu_second": {k: float(np.median(v)) for k, v in dense_rates.items()},
         "processes": rounds[0]["many"]["threads"],
         "rows": rounds[0]["one"]["rows"],
     }
@@ -103,7 +104,9 @@ class Bench:
         peer = self.per_position(given.peer, i)
         bedtools = self.bedtools()
         many = self.command(given.positions, given.threads)
-        return {"one": one, "many": many, "peer": peer, "bedtools": bedtools, "dense": self.dense()}
+        done = {"one": one, "many": many, "peer": peer, "bedtools": bedtools, "dense": self.dense()}
+        print(f"round {i + 1}: {json.dumps({**done, 'dense': '...'})}", file=sys.stderr)
+        return done
 
     def command(self, positions: int, threads: int) -> dict:
         """The whole command for so many positions: rows per second of wall time, peak memory."""
@@ -127,18 +130,21 @@ class Bench:
         rows = pq.ParquetFile(self.out).metadata.num_rows
         # of one process the kernel tells; of several, what they had together, looked at 20 times a second
         peak = ended[2].ru_maxrss / 1024 if threads == 1 else peak
-        return {"per_second": rows / seconds, "rows": rows, "threads": threads, "peak_mb": round(peak)}
+        cpu = ended[2].ru_utime + ended[2].ru_stime
+        told = {"rows": rows, "threads": threads, "peak_mb": round(peak), "seconds": seconds, "cpu_seconds": cpu}
+        return {"per_second": rows / seconds, "per_cpu_second": rows / cpu, **told}
 
-    def per_position(self, positions: int, seed: int) -> float:
+    def per_position(self, positions: int, seed: int) -> dict[str, float]:
         """Positions per second of pyBigWig, one position at a time; its values must be ours."""
         rows = pq.ParquetFile(self.out)
         group = np.random.default_rng(seed).integers(rows.num_row_groups)
         table = rows.read_row_group(int(group)).slice(0, positions)
         plain = PlainColumns(self.settings)
         keys = list(zip(table["chrom"].to_pylist(), table["pos"].to_pylist(), table["strand"].to_pylist(), strict=True))
-        started = time.perf_counter()
+        clocks = time.perf_counter, time.process_time
+        started = [clock() for clock in clocks]
         made = [plain.columns(*key) for key in keys]
-        rate = len(made) / (time.perf_counter() - started)
+        rate = {name: len(made) / (clock() - begun) for name, clock, begun in zip(CLOCKS, clocks, started, strict=True)}
         self.columns = sum(f.metadata[b"ms.role"] == b"feature" for f in table.schema)
         self.plain_columns = len(made[0])
         for name in made[0]:
@@ -146,7 +152,7 @@ class Bench:
             np.testing.assert_allclose(ours, [m[name] for m in made], rtol=1e-4, atol=1e-4, err_msg=name)
         return rate
 
-    def bedtools(self) -> float | None:
+    def bedtools(self) -> dict[str, float] | None:
         """Positions per second of one `bedtools map` for each peak file; None where there is no bedtools."""
         if not shutil.which("bedtools"):
             return None
@@ -154,14 +160,15 @@ class Bench:
         bed = self.folder / "positions.bed"
         rows = zip(*(table[c].to_pylist() for c in ("chrom", "pos", "strand")), strict=True)
         bed.write_text("".join(f"{c}\t{p}\t{p + 1}\t.\t0\t{s}\n" for c, p, s in rows))
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), sum(os.times()[2:4])
         for path in sorted(self.folder.glob("*.narrowPeak")):
             line = ["bedtools", "map", "-s", "-a", str(bed), "-b", str(path), "-c", "7,8,7", "-o", "max,max,mean"]
             subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
-        return table.num_rows / (time.perf_counter() - started)
+        seconds, cpu = time.perf_counter() - started, sum(os.times()[2:4]) - cpu
+        return {"per_second": table.num_rows / seconds, "per_cpu_second": table.num_rows / cpu}
 
     def dense(self) -> dict[str, float]:
-        """Bases per second of each kind of bigWig, and of each channel with all its tissues, in pieces of the stream."""
+        """Bases per second of the processor, of each bigWig and of each channel over all its tissues, piece by piece."""
         genome = Genome(self.settings.genome())
         sources = features.Sources(self.settings, genome)
         names = ["conservation", "epigenetic", "chrom_access", "exon_prob"]
@@ -187,10 +194,10 @@ class Bench:
 
 
 def timed(read, pieces: list[tuple[int, int]]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for low, high in pieces:
         read(low, high)
-    return sum(high - low for low, high in pieces) / (time.perf_counter() - started)
+    return sum(high - low for low, high in pieces) / (time.process_time() - started)
 
 
 def resident_mb(pid: int) -> float:

@@ -1,7 +1,7 @@
 """Regions -> feature rows: windows of the genome, sampled positions, one array per modality column."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from libmeta.scores import open_entry
 from libmeta.site_index import SiteIndex
 
 STRETCH = 1 << 18  # bases computed at once: arrays stay in the processor's cache, and small where every base is a row
+NEAR = 1 << 14  # bp between regions that are read as one: that costs less than to call every reader once more
 LATE = 16  # stretches after which rows are passed on even where they do not fill a batch
 
 
@@ -201,7 +202,7 @@ class Stretches:
 
     def rows(self, inside: list[Region]) -> pa.RecordBatch:
         """Sorted by position and strand."""
-        found = (_part(self.sources, self.readers, region, self.sampling, self.form) for region in inside)
+        found = (_part(self.sources, self.readers, run, self.sampling, self.form) for run in near(inside))
         parts = [part for part in found if part is not None]
         if not parts:
             return pa.RecordBatch.from_pylist([], self.form)
@@ -211,10 +212,27 @@ class Stretches:
         return batch
 
 
+def near(regions: list[Region]) -> list[list[Region]]:
+    """Disjoint regions of a contig, sorted, as runs of one strand with at most NEAR bp between them.
+
+    Runs of the same bases on both strands follow each other: readers keep what the second needs too.
+    """
+    runs: list[list[Region]] = []
+    last: dict[str, list[Region]] = {}
+    for region in regions:
+        run = last.get(region.strand)
+        if run is None or region.start - run[-1].end > NEAR:
+            run = last[region.strand] = []
+            runs.append(run)
+        run.append(region)
+    return sorted(runs, key=lambda run: (run[0].start, run[-1].end, run[0].strand))
+
+
 def _part(
-    sources: Sources, readers: dict, region: Region, sampling: Sampling, form: pa.Schema
+    sources: Sources, readers: dict, run: list[Region], sampling: Sampling, form: pa.Schema
 ) -> pa.RecordBatch | None:
-    """The rows of one region of one strand."""
+    """The rows of regions of one strand that lie near each other."""
+    region = replace(run[0], end=run[-1].end)
     window = Window(sources, region.chrom, region.start, region.end, region.strand)
     codes = sources.genome.codes(region.chrom, region.start - 2, region.end + 2, region.strand)
     score = None
@@ -224,6 +242,10 @@ def _part(
     if sources.labels is not None:
         sites = sources.labels.positions(region.chrom, region.strand, region.start, region.end)
     positions, weights = draw(sampling, window, codes, score, sites)
+    if len(run) > 1:
+        start, end = (np.array([getattr(r, k) for r in run]) for k in ("start", "end"))
+        inside = positions < end[np.searchsorted(start, positions, side="right") - 1]
+        positions, weights = positions[inside], weights[inside]
     if not len(positions):
         return None
     arrays = {

@@ -11,8 +11,10 @@ from conftest import bare_config, random_sequence, write_fasta
 from libmeta import modalities, schema, streams
 from libmeta.check import check_file
 from libmeta.contigs import Contigs
+from libmeta.features import NEAR, near
 from libmeta.modalities import base_scores
 from libmeta.modalities.conservation import REACH
+from libmeta.regions import Region
 from libmeta.tracks import ScoreWriter
 
 LENGTH = 3000
@@ -89,6 +91,38 @@ def test_every_value_stands_at_its_own_base(world):
         edge = rows["conservation.phylop_context_mean"][here][95]
         assert float(edge) == pytest.approx(np.mean(np.arange(100, 106)))
     assert all(v is None for v in rows["conservation.phastcons_score"])
+
+
+def test_regions_near_each_other_are_read_as_one(world, tmp_path):
+    world("ms-features", "r.bed", "--background", "1", "-o", "whole.parquet")
+    spans = [(0, 40, "."), (60, 61, "+"), (62, 80, "-"), (290, 510, "."), (2990, 3000, "-")]
+    (tmp_path / "some.bed").write_text("".join(f"c1\t{a}\t{b}\tx\t0\t{s}\n" for a, b, s in spans))
+    world("ms-features", "some.bed", "--background", "1", "-o", "some.parquet")
+    whole, some = pq.read_table("whole.parquet"), pq.read_table("some.parquet")
+    wanted = [
+        any(a <= p < b and s in (".", strand) for a, b, s in spans)
+        for p, strand in zip(whole["pos"].to_pylist(), whole["strand"].to_pylist(), strict=True)
+    ]
+    whole = whole.filter(wanted)
+    assert whole.num_rows == some.num_rows == 2 * 40 + 1 + 18 + 2 * 220 + 10
+    for name in whole.schema.names:
+        found, told = some[name].to_pylist(), whole[name].to_pylist()
+        if name.startswith(("conservation.", "genomic.")):
+            found, told = (np.array(v, float) for v in (found, told))
+            np.testing.assert_allclose(found, told, rtol=1e-5, atol=1e-4, err_msg=name)
+        else:
+            assert found == told, name
+
+
+def test_runs_of_regions():
+    def region(start, end, strand="+"):
+        return Region("c1", start, end, strand)
+
+    a, b, c, d = region(0, 10), region(20, 30), region(31 + NEAR, 40 + NEAR), region(0, 10, "-")
+    e = region(30 + NEAR, 40 + NEAR)
+    assert near([a, d, b, c]) == [[d], [a, b], [c]]
+    assert near([a, d, b, e]) == [[d], [a, b, e]]
+    assert near([a, d]) == [[a], [d]]
 
 
 def test_sites_genes_and_orientation(world):

@@ -71,11 +71,11 @@ def test_an_error_in_a_track_is_the_same_error(sources, run):
 
 def started(sources, *what) -> tuple[subprocess.Popen, list[int]]:
     """The command in a session of its own, writing to a pipe that nobody reads yet, and its two processes."""
+    line = command(sources, *what, "--modalities", "conservation", "--no-labels", "--threads", "2")
     process = subprocess.Popen(
-        command(sources, *what, "--threads", "2"), cwd=sources, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    for _ in range(600):
+        line, cwd=sources, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for _ in range(2000):
         listed = subprocess.run(["ps", "-ax", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
         pids = [int(r[0]) for r in rows if r[1] == str(process.pid) and "spawn_main" in r[2]]
@@ -83,7 +83,9 @@ def started(sources, *what) -> tuple[subprocess.Popen, list[int]]:
             return process, pids
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
-    raise AssertionError("no two processes within a minute")
+    process.kill()
+    process.communicate()
+    raise AssertionError("no two processes within minutes")
 
 
 @pytest.mark.parametrize("what", [("--background", "1"), ("--dense",)], ids=["rows", "dense"])

@@ -1,8 +1,8 @@
 """ms-features: regions or sites -> one row of features per sampled position."""
 
+import contextlib
 import logging
 import sys
-from contextlib import closing
 
 from libmeta.cli import (
     FloatRange,
@@ -120,7 +120,7 @@ def main(
     schema_out = features.arrow_schema(readers, index is not None).with_metadata(meta)
     count = features.process_count(sources, options["threads"], spans)
     found = features.rows(sources, readers, spans, sampling, options["batch_size"], count)
-    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "features") as bar, closing(found):
+    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "features") as bar, contextlib.closing(found):
         for batch, done in found:
             out.write(batch)
             bar.update(done)
@@ -164,7 +164,7 @@ def _write_dense(sources, readers, absent, spans, flank, chain, output, threads)
     schema_out = pa.schema([c.field for c in columns]).with_metadata(meta)
     count = features.process_count(sources, threads, spans)
     found = dense_stream.batches(sources, readers, base_names, spans, flank, schema_out, count)
-    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "dense") as bar, closing(found):
+    with streams.Writer(output, schema_out) as out, progress(bases, "bp", "dense") as bar, contextlib.closing(found):
         for batch, done in found:
             out.write(batch)
             bar.update(done)

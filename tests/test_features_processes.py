@@ -75,8 +75,8 @@ def started(sources, *what) -> tuple[subprocess.Popen, list[int]]:
     process = subprocess.Popen(
         line, cwd=sources, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    for _ in range(2000):
-        listed = subprocess.run(["ps", "-ax", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    for _ in range(1200):
+        listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
         pids = [int(r[0]) for r in rows if r[1] == str(process.pid) and "spawn_main" in r[2]]
         if len(pids) == 2:

@@ -7,7 +7,6 @@ there). At most two tasks per process are under way or waiting for their turn, s
 import logging
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection
 
@@ -41,13 +40,17 @@ class Processes:
 
     def __enter__(self):
         context = multiprocessing.get_context("spawn")
-        with _ctrl_c_is_for_the_parent():
-            for _ in range(self.count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, self._opens, self._arguments), daemon=True)
-                process.start()
-                theirs.close()
-                self._running[ours] = process
+        try:
+            with _ctrl_c_waits():
+                for _ in range(self.count):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_work, args=(theirs, self._opens, self._arguments), daemon=True)
+                    process.start()
+                    theirs.close()
+                    self._running[ours] = process
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -119,17 +122,14 @@ class Processes:
                 log.log(level, "%s", text)
 
 
-class _ctrl_c_is_for_the_parent:
-    """Processes started inside ignore Ctrl-C from their first moment: the parent ends them."""
+class _ctrl_c_waits:
+    """Ctrl-C waits until the block is over. Processes started inside never see it: the parent ends them."""
 
     def __enter__(self):
-        self._main = threading.current_thread() is threading.main_thread()  # the only one that may
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def __exit__(self, *_):
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
 
 # ---- inside a process -----------------------------------------------------------------------------------------------

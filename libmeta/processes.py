@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 
 from libmeta.device import thread_count
 from libmeta.errors import MetaError
@@ -126,6 +126,7 @@ class _ctrl_c_waits:
     """Ctrl-C waits until the block is over. Processes started inside never see it: the parent ends them."""
 
     def __enter__(self):
+        resource_tracker.ensure_running()  # started inside, it would let Ctrl-C through again
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def __exit__(self, *_):

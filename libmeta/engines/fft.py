@@ -34,6 +34,7 @@ COST = {
 LEVELS = ("portable", "avx2", "avx512")
 KERNEL_VERSION = 1  # of fftconv.c: what is compiled must be what is called
 HUGE_PAGE, NUMPY_LARGE = 2 << 20, 8 << 20  # bytes
+UNTHREADED = 1 << 18  # multiply-adds of a matrix product that OpenBLAS does in the calling thread
 
 _ADVICE = "use --engine torch"
 
@@ -213,8 +214,13 @@ def frequency_matrices(weight: np.ndarray, points: int) -> np.ndarray:
     real, imag = phases.real, phases.imag
     # The three are sums over taps as well: one real product, in the order that is wanted.
     waves = np.stack([real, -real - imag, imag - real], axis=1).reshape(-1, len(taps))
-    by_tap = weight.transpose(2, 1, 0).astype(np.float64)
-    return _float32(waves @ by_tap.reshape(len(taps), -1)).reshape(-1, 3, *by_tap.shape[1:])
+    by_tap = weight.transpose(2, 1, 0).reshape(len(taps), -1).astype(np.float64)
+    matrices = np.empty((len(waves), by_tap.shape[1]), np.float32)
+    # In parts so small that numpy's BLAS starts no threads: they would spin against those that wait for these matrices.
+    rows = max(1, UNTHREADED // by_tap.size)
+    for start in range(0, len(waves), rows):
+        matrices[start : start + rows] = waves[start : start + rows] @ by_tap
+    return matrices.reshape(-1, 3, weight.shape[1], weight.shape[0])
 
 
 @functools.cache

@@ -36,7 +36,8 @@ class Pca:
     def project(self, vectors: np.ndarray) -> np.ndarray:
         """(n, D) -> float64 (n, COMPONENTS); NaN for components that a narrow embedding does not have."""
         out = np.full((len(vectors), COMPONENTS), np.nan)
-        out[:, : len(self.components)] = (vectors.astype(np.float64) - self.mean) @ self.components.T
+        # not @: BLAS starts threads for it, which then wait busily for as long as the rest takes
+        out[:, : len(self.components)] = np.einsum("ij,kj->ik", vectors.astype(np.float64) - self.mean, self.components)
         return out
 
 

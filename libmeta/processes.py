@@ -6,6 +6,7 @@ there). At most two tasks per process are under way or waiting for their turn, s
 
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection, resource_tracker
@@ -15,6 +16,7 @@ from libmeta.errors import MetaError
 
 log = logging.getLogger("libmeta")
 
+_THREADS = "OMP_NUM_THREADS"
 FEW = 8  # processes unless more are asked for: each opens all sources, and the one that writes cannot keep up with more
 SHARE = 8  # tasks that are worth a further process, unless more are asked for
 
@@ -41,7 +43,7 @@ class Processes:
     def __enter__(self):
         context = multiprocessing.get_context("spawn")
         try:
-            with _ctrl_c_waits():
+            with _ctrl_c_waits(), _one_thread_each():
                 for _ in range(self.count):
                     ours, theirs = context.Pipe()
                     process = context.Process(target=_work, args=(theirs, self._opens, self._arguments), daemon=True)
@@ -131,6 +133,19 @@ class _ctrl_c_waits:
 
     def __exit__(self, *_):
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+class _one_thread_each:
+    """Processes started inside let numpy and pyarrow use one thread: these read the variable when they are loaded."""
+
+    def __enter__(self):
+        self._before = os.environ.get(_THREADS)
+        os.environ[_THREADS] = "1"
+
+    def __exit__(self, *_):
+        del os.environ[_THREADS]
+        if self._before is not None:
+            os.environ[_THREADS] = self._before
 
 
 # ---- inside a process -----------------------------------------------------------------------------------------------

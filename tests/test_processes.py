@@ -29,6 +29,8 @@ def squares(offset):
             raise KeyError("nothing there")
         if task == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if task == "threads":
+            return os.environ["OMP_NUM_THREADS"]
         if task == "quit":
             os._exit(7)
         if isinstance(task, float):
@@ -134,6 +136,16 @@ def test_what_processes_say_is_said_once(caplog):
     with caplog.at_level(logging.INFO, "libmeta"), Processes(2, squares, 0) as crew:
         list(crew.answers(range(8)))
     assert [r.getMessage() for r in caplog.records] == ["seen by all"]  # the parent says itself what it opened
+
+
+def test_each_has_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with Processes(1, squares, 0) as crew:
+        assert list(crew.answers(["threads"])) == ["1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with Processes(1, squares, 0):
+        assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_how_many(monkeypatch):

@@ -111,12 +111,12 @@ def tiles(regions: list[ShardRegion], piece: int = PIECE) -> list[tuple[ShardReg
 
 
 def judge(
-    shards: Shards, regions: list[ShardRegion], score: Callable | None, context: int, rank: int = 0, ranks: int = 1
+    shards: Shards, regions: list[ShardRegion], score: Callable, context: int, rank: int = 0, ranks: int = 1
 ) -> Judged:
     """Every position of the regions with weight and a base score.
 
-    score: function of a Shards.read of [low - context, high + context) -> probabilities float32 (high - low, 3); None
-    judges the primary base model. Tiles are dealt out over ranks; merge what each has found.
+    score: function of a Shards.read of [low - context, high + context) -> probabilities float32 (high - low, 3), or of_base()
+    with context 0. Tiles are dealt out over ranks; merge what each has found.
     """
     found = Judged()
     for i, (region, low, high) in enumerate(tiles(regions)):
@@ -129,7 +129,7 @@ def judge(
         base = part["base"][0][:, inner].T
         counted = (weight > 0) & np.isfinite(base).all(axis=1)
         if counted.any():
-            p = base if score is None else score(part)
+            p = score(part)
             found.add(i, label[counted], weight[counted], p[counted])
     return found
 

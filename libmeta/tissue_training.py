@@ -122,7 +122,7 @@ class TissueTask:
             label, weight = shard_tissues.targets(part["label"][inner], part["weight"][inner], at_sites)
             weight *= np.isfinite(base).all(axis=1)
             if weight.any():
-                found.take(i, label, weight, base if score is None else score(part), chosen, self.activity, at_sites)
+                found.take(i, label, weight, score(part), chosen, self.activity, at_sites)
         return found
 
 

@@ -13,7 +13,7 @@ import torch
 from plain_meta import PlainMeta
 from toy_shards import planted
 
-from libmeta import models, recipes
+from libmeta import models, recipes, training_batches
 from libmeta import sequence_training as training
 from libmeta.device import thread_count
 from libmeta.models.folded import Folded
@@ -124,14 +124,14 @@ def our_inference():
 def loading(recipe: SequenceRecipe):
     """Windows per second that are drawn, read and encoded, from shards in memory."""
     shards = planted(1)
-    sampler = training.window_sampler(shards, recipe, 1)
+    sampler = training_batches.window_sampler(shards, recipe, 1)
     config = training.configure(shards, recipe)
     context = models.build(recipe.kind, config).context
     alone = Workers(0, 1, "cpu")
 
     def run() -> float:
         started = time.perf_counter()
-        for _ in training.batches(shards, sampler, recipe, context, 0, BATCH, 12, 1, alone):
+        for _ in training_batches.batches(shards, sampler, recipe, context, 0, BATCH, 12, 1, alone):
             pass
         return 12 * BATCH / (time.perf_counter() - started)
 

@@ -25,6 +25,17 @@ def tool(name: str) -> list[str]:
 
 
 @pytest.fixture
+def one_thread():
+    """Networks this small are slower on several threads, much slower where other work wants them too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def run(tmp_path, monkeypatch):
     """run("ms-x", *arguments) in a fresh folder -> CompletedProcess; checks the exit code (code=0) and, where `says` is
     given, that standard error is one line that holds it."""

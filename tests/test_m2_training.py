@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from toy_shards import planted
 
-from libmeta import models, recipes
+from libmeta import models, recipes, training_batches
 from libmeta import sequence_training as training
 from libmeta.errors import MetaError
-from libmeta.sequence_validation import judge
+from libmeta.sequence_validation import judge, of_base
 from libmeta.training_state import Keeper
 from libmeta.workers import Workers
 
@@ -22,12 +21,7 @@ SMALL = {
 FAST = {"window": 1001, "learning_rate": 3e-3, "network": SMALL, "patience": 99}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fit(shards, recipe):
@@ -41,8 +35,8 @@ def test_soft_recipe_trains_on_its_weights_as_targets():
     at = int(np.flatnonzero((region["label"] < 2) & (region["weight"] > 0))[0])
     region["weight"][at] = 0.25
     window = [(0, at - 500)], 1001, 300, np.zeros((1, 2), bool)
-    _, hard, weight = training.tensors(shards, *window)
-    _, soft, counts = training.tensors(shards, *window, soft=True)
+    _, hard, weight = training_batches.tensors(shards, *window)
+    _, soft, counts = training_batches.tensors(shards, *window, soft=True)
     kind = int(hard[0, 500])
     assert float(weight[0, 500]) == 0.25
     assert soft[0, 500, [kind, 2]].tolist() == [0.25, 0.75]
@@ -65,10 +59,10 @@ def test_soft_targets_outside_are_refused_in_training():
 def test_weights_do_not_move_the_validation():
     """A site of weight 0.2 is there as often as one of weight 1."""
     shards = planted(2, sizes=(("valid", 2),), length=3000)
-    before = judge(shards, shards.regions("valid"), None, 0).aps()
+    before = judge(shards, shards.regions("valid"), of_base(0), 0).aps()
     for region in shards.parts["valid"]:
         region["weight"][(region["label"] < 2) & (region["weight"] > 0)] = 0.2
-    assert judge(shards, shards.regions("valid"), None, 0).aps() == before
+    assert judge(shards, shards.regions("valid"), of_base(0), 0).aps() == before
 
 
 # ---- hidden sites ---------------------------------------------------------------------------------------------------

@@ -38,13 +38,7 @@ NETWORKS = {
 everywhere = pytest.mark.parametrize("name", NETWORKS)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on several threads, much slower where other work wants them too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(name: str, seed: int = 0, trained: bool = True) -> nn.Module:

@@ -26,12 +26,7 @@ RECIPE = replace(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fit(shards, recipe=RECIPE, keeper=None, tell=lambda *_: None, seed=1):
@@ -47,7 +42,7 @@ def network_of(found, shards, recipe=RECIPE):
 
 def macro_ap(shards, network=None):
     """On the test regions: of the network, or of the base."""
-    score = training.scorer(network, shards, ALONE) if network else None
+    score = training.scorer(network, shards, ALONE) if network else of_base(0)
     return judge(shards, shards.regions("test"), score, network.context if network else 0).macro_ap()
 
 
@@ -127,7 +122,7 @@ def test_where_the_base_is_the_best_there_is_the_model_is_the_base(caplog):
 
 def test_too_few_tiles_are_no_sure_gain():
     shards = planted(5, sizes=(("train", 1), ("valid", 2), ("test", 1)), length=5000)
-    judged = judge(shards, shards.regions("valid"), None, 0)
+    judged = judge(shards, shards.regions("valid"), of_base(0), 0)
     assert np.isnan(chance_of_gain(judged, judged, 2, 1))
 
 
@@ -203,7 +198,7 @@ def test_seed_decides_everything():
 
 def test_validation_is_average_precision_at_true_prevalence():
     shards = planted(6, sizes=(("train", 1), ("valid", 8), ("test", 1)), length=3000)
-    judged = judge(shards, shards.regions("valid"), None, 0)
+    judged = judge(shards, shards.regions("valid"), of_base(0), 0)
     regions = shards.parts["valid"]
     label, weight = (np.concatenate([r[k] for r in regions]) for k in ("label", "weight"))
     score = np.concatenate([r["base"][0] for r in regions], axis=1)
@@ -222,17 +217,17 @@ def test_validation_is_average_precision_at_true_prevalence():
 def test_ranks_share_the_work_and_add_up():
     shards = planted(7, sizes=(("train", 1), ("valid", 3), ("test", 1)), length=5000)
     regions = shards.regions("valid")
-    whole = judge(shards, regions, None, 0)
+    whole = judge(shards, regions, of_base(0), 0)
     merged = Judged()
     for rank in (0, 1):
-        merged.merge(judge(shards, regions, None, 0, rank, 2))
+        merged.merge(judge(shards, regions, of_base(0), 0, rank, 2))
     assert merged.macro_ap() == pytest.approx(whole.macro_ap(), abs=1e-9)
 
 
 def test_chance_of_gain_is_of_paired_draws():
     shards = planted(8, sizes=(("train", 1), ("valid", 8), ("test", 1)), length=3000)
     regions = shards.regions("valid")
-    base = judge(shards, regions, None, 0)
+    base = judge(shards, regions, of_base(0), 0)
     better, worse = Judged(), Judged()
     for i, r in enumerate(shards.parts["valid"]):
         k = r["weight"] > 0

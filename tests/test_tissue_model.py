@@ -14,7 +14,7 @@ from toy_shards import ToyShards
 from toy_tissues import NAMES, ToyTissues, planted_tissues
 
 from libmeta import config as settings
-from libmeta import models, predict_tissues, recipes, streams, tissue_training
+from libmeta import models, predict_tissues, recipes, streams, tissue_training, training_batches
 from libmeta import sequence_training as training
 from libmeta.check import check_file
 from libmeta.contigs import Contigs
@@ -39,12 +39,7 @@ RECIPE = replace(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fit(shards, recipe=RECIPE, form="embedding", profiles=None):
@@ -131,7 +126,7 @@ def test_no_input_depends_on_the_labels_of_a_tissue():
             shards.tissues = ToyTissues(rows)
         tissues = tissue_training.settings(shards, "embedding", None)
         task, windows = TissueTask(shards, tissues, 4, True), [(0, -100), (1, 900)]
-        plain = training.tensors(shards, windows, 501, 20, np.zeros((2, 2), bool))
+        plain = training_batches.tensors(shards, windows, 501, 20, np.zeros((2, 2), bool))
         made.append(task.of_tissues(plain, windows, 501, task.draw(1, 0, 2)))
     for one, other in zip(made[0][0], made[1][0], strict=True):
         assert torch.equal(one, other)
@@ -145,7 +140,7 @@ def test_targets_are_those_of_the_tissues_drawn():
     assert drawn.shape == (3, 2) and all(len(set(d)) == 2 for d in drawn.tolist())
     np.testing.assert_array_equal(drawn, task.draw(1, 0, 3))
     windows = [(0, -50), (0, 1000), (0, 3600)]  # two stick out of the region
-    plain = training.tensors(shards, windows, 501, 20, np.zeros((3, 2), bool))
+    plain = training_batches.tensors(shards, windows, 501, 20, np.zeros((3, 2), bool))
     inputs, label, weight = task.of_tissues(plain, windows, 501, drawn)
     assert label.shape == weight.shape == (3, 2, 501) and torch.equal(inputs[-1], torch.tensor(drawn))
     at, site, state = shards.tissues.rows["train", 0]

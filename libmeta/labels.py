@@ -124,8 +124,8 @@ def m3(
     return label.astype(np.uint8), np.where(masked, 0, 1).astype(np.float32)
 
 
-RULES = {"m1": m1, "m2": m2, "m2a": m2a, "m2b": m2b, "m2c": m2c, "m2d": m2d, "m2e": m2, "m3": m3}
 # of m2e the states by tissue say the rest
+RULES = {"m1": m1, "m2": m2, "m2a": m2a, "m2b": m2b, "m2c": m2c, "m2d": m2d, "m2e": m2, "m3": m3}
 # settings that a rule takes
 OPTIONS = {
     "m2a": ("minus", "others"), "m2b": ("minus", "others"), "m2c": ("tier_weights",),

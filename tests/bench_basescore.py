@@ -80,6 +80,8 @@ def gemm_peak() -> float:
 
 def prepare(peers: Path) -> dict:
     OUT.mkdir(parents=True, exist_ok=True)
+    for left in OUT.glob("ours*"):  # of a run that was killed: the next would go on from it and look fast
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     codes = Genome(DATA / "chr15.fa.gz").codes("chr15", 48_400_000, 48_400_000 + LENGTH, "-")
     (OUT / "entry.fa").write_text(f">entry\n{decode(codes)}\n")
     folder = os.environ.get("MS_OPENSPLICEAI_WEIGHTS")

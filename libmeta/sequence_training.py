@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from libmeta import __version__, encode, label_gaps, models, starting_blend, tissue_training
+from libmeta import __version__, encode, label_gaps, models, pull, starting_blend, tissue_training
 from libmeta.bootstrap import MINIMUM_GENES
 from libmeta.checkpoint import link as softmax
 from libmeta.encode import SMALLEST, probabilities
@@ -49,7 +49,7 @@ class Run:
 class Outcome:
     """state: weights by name. is_base: nothing was gained, the model is the best of the base models: number `base`.
     history: one entry per epoch. prior: log-probabilities of the classes at true prevalence. tissues: what the model keeps
-    of them.
+    of them. config: settings of the network, where they are not those it was trained with.
     """
 
     state: dict
@@ -59,6 +59,7 @@ class Outcome:
     summary: dict
     prior: list[float]
     tissues: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
 
 
 def choose(shards: Shards, recipe: SequenceRecipe, base: list[str] | None, without: tuple[str, ...]) -> None:
@@ -197,6 +198,7 @@ def fit(
             "epoch": run.epoch,
             "valid_macro_ap": found.macro_ap(),
             "valid_ap": found.aps(),
+            "valid_tiers": {str(t): found.macro_ap(which=t) for t in found.tiers()},
             "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
             "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
             "base_macro_ap": floor,
@@ -242,6 +244,14 @@ def fit(
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
     found = outcome(run, best_base, base, true_share)
     found.summary |= about_loss
+    if not (found.is_base or task):
+        run.average.module.load_state_dict(found.state)
+        share = shards, regions[1], scorer(run.average.module, shards, workers), network.context
+        each = merged(pull.judge_each(*share, workers.rank, workers.count), workers)
+        chosen = pull.choose(each, bases, len(tiles(regions[1])), seed)
+        pull.tell(chosen, shards.base_names)
+        found.config = {"pull": chosen.pull.share, "pull_to": chosen.pull.to}
+        found.summary |= {"pull": vars(chosen.pull), "valid_strata": chosen.strata}
     if task:
         best = max(run.history, key=lambda e: e["valid_macro_ap"])
         found.summary |= {"within_site": best["within_site"], "blind_macro_ap": best["blind_macro_ap"]}
@@ -367,8 +377,13 @@ def judged(
 ) -> Judged:
     """judge() by all processes together."""
     share = regions, score, context, workers.rank, workers.count
-    mine = task.judge(*share) if task else judge(shards, *share)
-    found = type(mine)()
-    for other in workers.gather(mine):
-        found.merge(other)
+    return merged([task.judge(*share) if task else judge(shards, *share)], workers)[0]
+
+
+def merged(mine: list[Judged], workers: Workers) -> list[Judged]:
+    """What all processes have judged, each list in the same order."""
+    found = [type(j)() for j in mine]
+    for others in workers.gather(mine):
+        for one, other in zip(found, others, strict=True):
+            one.merge(other)
     return found

@@ -9,7 +9,8 @@ import numpy as np
 from libmeta import schema
 from libmeta.errors import MetaError
 from libmeta.introns import NEITHER
-from libmeta.shards import damaged, open_shard, region_table
+from libmeta.labels import NOVEL
+from libmeta.shards import NO_TIER, damaged, open_shard, region_table
 
 _BLOCK = 1 << 20
 
@@ -87,7 +88,7 @@ def _check_dataset(file: h5py.File, entry: dict, path: Path) -> None:
 
 def _check_block(file: h5py.File, at: slice, path: Path) -> None:
     try:
-        get = {n: file[n][..., at] for n in ("sequence", "base", "channels", "label", "weight")}
+        get = {n: file[n][..., at] for n in ("sequence", "base", "channels", "label", "weight", "tier")}
     except OSError as error:
         raise damaged(path, "a checksum of its data") from error
     base, weight = get["base"], get["weight"]
@@ -97,6 +98,7 @@ def _check_block(file: h5py.File, at: slice, path: Path) -> None:
         "channels": np.isinf(get["channels"]).any(),
         "label": (get["label"] > NEITHER).any(),
         "weight": not (np.isfinite(weight) & (weight >= 0)).all(),
+        "tier": ((get["tier"] > NOVEL) & (get["tier"] != NO_TIER)).any(),
     }
     for name, bad in wrong.items():
         if bad:

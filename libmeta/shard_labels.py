@@ -10,6 +10,7 @@ from libmeta.errors import USAGE, MetaError
 from libmeta.genome import reverse_complement
 from libmeta.introns import DONOR, NEITHER
 from libmeta.labels import EVALUATION, assign_labels, check
+from libmeta.shards import NO_TIER
 from libmeta.site_index import SiteIndex
 from libmeta.streams import Stream
 
@@ -63,24 +64,27 @@ class Labeller:
         self.index, self.recipe, self.options = index, recipe, options
         self.sites = self.fitting = 0
 
-    def __call__(self, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(label uint8, weight float32, known bool) of the bases of a piece, each (L,), genome orientation.
+    def __call__(self, piece: Piece) -> tuple[np.ndarray, ...]:
+        """(label uint8, weight float32, known bool, tier uint8) of the bases of a piece, each (L,), genome orientation.
 
         known marks annotated sites whose weight is for training only.
         """
         place = piece.chrom, piece.strand
         at = self.index.positions(*place, piece.start, piece.end)
         measured = self.index.measured(*place, np.arange(piece.start, piece.end))
-        label, weight, known = self._rule(self.index.facts(*place, at))
+        facts = self.index.facts(*place, at)
+        label, weight, known = self._rule(facts)
+        tier = np.where(np.isnan(facts["tier"]), NO_TIER, facts["tier"]).astype(np.uint8)
         # bases without a site differ in one thing only: the last two rows are theirs
         out = (
             np.full(len(measured), label[-1], np.uint8),
             weight[-2:][measured.astype(np.int8)],
             np.zeros(len(measured), bool),
+            np.full(len(measured), NO_TIER, np.uint8),
         )
-        for whole, values in zip(out, (label, weight, known), strict=True):
+        for whole, values in zip(out, (label, weight, known, tier), strict=True):
             whole[at - piece.start] = values[: len(at)]
-        self._watch(piece, at, self.index.facts(*place, at)["site"])
+        self._watch(piece, at, facts["site"])
         return out
 
     def _rule(self, facts: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -69,18 +69,19 @@ def relabel(
 
 
 def _rewrite(path: Path, shards: Shards, name: str, labeller: Callable, counts: dict, provenance: list) -> None:
-    """Label and weight of one file, in place."""
+    """Label, weight and tier of one file, in place."""
     with h5py.File(path, "r+") as file:
-        codes, label, weight = (file[n][:] for n in ("sequence", "label", "weight"))
+        codes, label, weight, tier = (file[n][:] for n in ("sequence", "label", "weight", "tier"))
         for part, value in PARTS.items():
             for region in [r for r in shards.regions(part) if r.file == name]:
                 at = slice(region.offset, region.offset + region.length)
                 # a masked base keeps its class; flanks are neither without weight
                 core = (weight[at] > 0) | (label[at] != NEITHER)
                 found = [_turn(a, region) for a in labeller(_piece(region, codes[at], core))]
-                label[at], weight[at] = in_part(core, value, *found)
+                made = in_part(core, value, *found)
+                label[at], weight[at], tier[at] = made["label"], made["weight"], made["tier"]
                 count(counts[part], label[at][core], weight[at][core])
-        file["label"][:], file["weight"][:] = label, weight
+        file["label"][:], file["weight"][:], file["tier"][:] = label, weight, tier
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
 

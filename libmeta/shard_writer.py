@@ -17,7 +17,7 @@ from libmeta.errors import CUT_SHORT, MetaError
 from libmeta.genome import reverse_complement
 from libmeta.introns import NEITHER, SITE_NAMES
 from libmeta.scaling import Sample
-from libmeta.shards import ARRAYS, CHUNK, MANIFEST, PARTIAL, PARTS, REGION, file_sha256
+from libmeta.shards import ARRAYS, CHUNK, MANIFEST, NO_TIER, PARTIAL, PARTS, REGION, file_sha256
 from libmeta.split import TRAIN, Split
 from libmeta.streams import atomic
 
@@ -25,7 +25,7 @@ log = logging.getLogger("libmeta")
 BASES = 1 << 24  # most bases of a file, unless one region has more
 BLOCK = 32 * CHUNK  # bases held back before they are written, whole chunks at a time
 _NAME = "shard-"
-_TYPES = {"sequence": "u1", "base": "<f4", "channels": "<f2", "label": "u1", "weight": "<f4"}
+_TYPES = {"sequence": "u1", "base": "<f4", "channels": "<f2", "label": "u1", "weight": "<f4", "tier": "u1"}
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def stretches(mask: np.ndarray, flank: int) -> list[tuple[int, int]]:
     return out
 
 
-def turned(piece: Piece, label: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of a shard in transcript orientation; piece.channels prepared."""
-    arrays = {"sequence": piece.codes, "base": piece.base, "channels": piece.channels, "label": label, "weight": weight}
+def turned(piece: Piece, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a shard in transcript orientation; piece.channels prepared, labels as of in_part()."""
+    arrays = {"sequence": piece.codes, "base": piece.base, "channels": piece.channels, **labels}
     if piece.strand == "-":
         arrays = {k: reverse_complement(v) if k == "sequence" else v[..., ::-1] for k, v in arrays.items()}
     return {k: np.ascontiguousarray(v, _TYPES[k]) for k, v in arrays.items()}
@@ -111,28 +111,34 @@ def pack(
     order = {name: i for i, name in enumerate(layout.contigs)}
     for piece in pieces:
         piece.channels = prepare(piece.channels, layout.channels, where)
-        label, weight, known = labeller(piece)
+        found = labeller(piece)
         position = np.arange(piece.start, piece.end)
         part = np.where(piece.core, split.assign(piece.chrom, position), np.uint8(255))
         train = part == TRAIN
         sample.add(piece.channels[:, train], order[piece.chrom], position[train], piece.strand == "-")
         for name, value in PARTS.items():
             mine = part == value
-            shown, counted = in_part(mine, value, label, weight, known)
-            count(counts[name], shown[mine], counted[mine])
+            labels = in_part(mine, value, *found)
+            count(counts[name], labels["label"][mine], labels["weight"][mine])
             for low, high in stretches(mine, flank):
                 at = piece.cut(piece.start + low, piece.start + high)
-                writer.add(at, order[piece.chrom], value, turned(at, shown[low:high], counted[low:high]))
+                writer.add(at, order[piece.chrom], value, turned(at, {k: v[low:high] for k, v in labels.items()}))
         tell(int(piece.core.sum()))
     return Packed(writer.close(), {k: told(v) for k, v in counts.items()}, sample.scales())
 
 
 def in_part(
-    mine: np.ndarray, part: int, label: np.ndarray, weight: np.ndarray, known: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(label, weight) as they stand in a part: its own bases (`mine`) only, known sites in training only; all (L,)."""
+    mine: np.ndarray, part: int, label: np.ndarray, weight: np.ndarray, known: np.ndarray, tier: np.ndarray
+) -> dict[str, np.ndarray]:
+    """label, weight and tier as they stand in a part: its own bases (`mine`) only; what is known for training only has no
+    weight in another part, but its class. All (L,).
+    """
     counted = np.where(mine & (part == TRAIN) | mine & ~known, weight, np.float32(0))
-    return np.where(mine, label, np.uint8(NEITHER)), counted
+    return {
+        "label": np.where(mine, label, np.uint8(NEITHER)),
+        "weight": counted,
+        "tier": np.where(mine, tier, np.uint8(NO_TIER)),
+    }
 
 
 def count(counts: np.ndarray, label: np.ndarray, weight: np.ndarray) -> None:

@@ -17,7 +17,9 @@ from libmeta.split import TRAIN, VALID
 MANIFEST, PARTIAL = "manifest.json", "manifest.partial"
 PARTS = {"train": TRAIN, "valid": VALID}
 CHUNK = 1 << 14  # bases of a chunk of a dataset
-ARRAYS = {"sequence": 0, "base": np.nan, "channels": np.nan, "label": NEITHER, "weight": 0}  # and what is unknown
+NO_TIER = 255  # of a base that is no annotated site
+# and what is unknown
+ARRAYS = {"sequence": 0, "base": np.nan, "channels": np.nan, "label": NEITHER, "weight": 0, "tier": NO_TIER}
 REGION = np.dtype(
     [("contig", "<i4"), ("start", "<i8"), ("end", "<i8"), ("strand", "i1"), ("offset", "<i8"), ("part", "u1")]
 )
@@ -92,7 +94,8 @@ class Shards:
         """Arrays of the bases [low, high) of a region, in transcript orientation, counted from its first base there.
 
         sequence uint8 (n,), base float32 (K, 2, n), channels float32 (C, n) after log1p where the channel has it, label
-        uint8 (n,), weight float32 (n,). What lies outside the region is unknown: code 0, NaN, neither with weight 0.
+        uint8 (n,), weight float32 (n,), tier uint8 (n,). What lies outside the region is unknown: code 0, NaN, neither with
+        weight 0, NO_TIER.
         """
         out = {name: self._filled(region, name, low, high) for name in ARRAYS}
         out["channels"] = out["channels"].astype(np.float32)

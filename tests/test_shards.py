@@ -103,7 +103,7 @@ def every(chrom):
     return np.arange(LENGTHS[chrom])
 
 
-def oracle(world, chrom, strand, label, weight, part):
+def oracle(world, chrom, strand, label, weight, part, table=None):
     """The arrays of a whole strand for a part, genome orientation, from the sources."""
     piece = world.whole[chrom, strand]
     core = np.zeros(LENGTHS[chrom], bool)
@@ -112,7 +112,9 @@ def oracle(world, chrom, strand, label, weight, part):
             core[r.start : r.end] = True
     mine = core & (PARSED.assign(chrom, every(chrom)) == PARTS[part])
     channels = [np.log1p(v) if c.log1p else v for v, c in zip(piece.channels, world.channels.values(), strict=True)]
+    tier = facts(world, chrom, strand, table).tier
     return {
+        "tier": np.where(mine & ~np.isnan(tier), tier, 255).astype(np.uint8),
         "sequence": piece.codes, "base": piece.base, "channels": np.array(channels).astype(np.float16).astype(np.float32),
         "label": np.where(mine, label, 2).astype(np.uint8), "weight": np.where(mine, weight, 0).astype(np.float32),
     }  # fmt: skip
@@ -123,10 +125,10 @@ def facts(world, chrom, strand, table=None):
     return labels.Facts(found["site"], found["tier"], found["reads"], found["psi"], found["measured"])
 
 
-def compare(world, shards, rule):
+def compare(world, shards, rule, table=None):
     """Every region of the shards against the oracle, and no base that counts twice or not at all."""
     for part in PARTS:
-        wanted = {key: oracle(world, *key, *rule(*key, part), part) for key in world.whole}
+        wanted = {key: oracle(world, *key, *rule(*key, part), part, table) for key in world.whole}
         counted = {key: np.zeros(LENGTHS[key[0]], np.float32) for key in world.whole}
         for region in shards.regions(part):
             found = shards.read(region, 0, region.length)
@@ -137,7 +139,7 @@ def compare(world, shards, rule):
                     cut = reverse_complement(cut) if name == "sequence" else cut[..., ::-1]
                 assert found[name].dtype == cut.dtype
                 # what is flank here may be core of another region
-                here = counts if name in ("label", "weight") else np.ones(region.length, bool)
+                here = counts if name in ("label", "weight", "tier") else np.ones(region.length, bool)
                 assert np.array_equal(found[name][..., here], cut[..., here], equal_nan=name in ("base", "channels")), (
                     name
                 )
@@ -193,6 +195,28 @@ def test_m3_base_by_base_with_the_reference_in_training_only(world, tmp_path):
     assert 0.5 not in np.concatenate([shards.labels(r, 0, r.length)[1] for r in shards.regions("valid")])
 
 
+def test_sites_that_a_part_masks_keep_class_and_tier(world, tmp_path):
+    shards = make(world, tmp_path / "s")
+    for part in PARTS:
+        wanted, found = set(), set()
+        for chrom, strand in world.whole:
+            known = facts(world, chrom, strand)
+            core = oracle(world, chrom, strand, known.site, np.ones(LENGTHS[chrom]), part)["weight"] > 0
+            at = np.flatnonzero(core & (known.site < 2))
+            wanted |= {(chrom, strand, i, int(known.site[i]), int(known.tier[i])) for i in at.tolist()}
+        for region in shards.regions(part):
+            arrays = shards.read(region, 0, region.length)
+            at = np.flatnonzero(arrays["tier"] != 255)
+            place = region.start + at if region.strand == "+" else region.end - 1 - at
+            columns = (place, arrays["label"][at], arrays["tier"][at])
+            found |= {(region.chrom, region.strand, *(int(v) for v in row)) for row in zip(*columns, strict=True)}
+            masked = arrays["weight"][at] == 0
+            assert (arrays["tier"][at][masked] > 0).all()
+            assert part == "train" or masked[(arrays["tier"][at] > 0)].all()
+        assert found == wanted
+        assert {tier for *_, tier in wanted} >= {0, 1, 2}
+
+
 @pytest.mark.parametrize("recipe", ["m1", "m3"])
 def test_labels_of_the_table_are_kept(world, tmp_path, recipe):
     table = random_sites(world, 80, 3, recipe)
@@ -205,7 +229,7 @@ def test_labels_of_the_table_are_kept(world, tmp_path, recipe):
             f = index(world, table).facts(chrom, strand, every(chrom))
             site = f["site"] < 2
             found[chrom, strand] = np.where(site, f["label"], 2), np.where(site, f["weight"], 1).astype(np.float32)
-    compare(world, shards, lambda c, s, part: found[c, s])
+    compare(world, shards, lambda c, s, part: found[c, s], table)
 
 
 @settings(max_examples=60, deadline=None)
@@ -390,7 +414,7 @@ def _finished():
 def test_another_input_after_a_kill_is_found(world, tmp_path):
     layout = Layout(["c1"], [], [], [])
     arrays = {"sequence": np.ones(5, "u1"), "base": np.zeros((0, 2, 5), "f4"), "channels": np.zeros((0, 5), "f2"),
-              "label": np.ones(5, "u1"), "weight": np.ones(5, "f4")}  # fmt: skip
+              "label": np.ones(5, "u1"), "weight": np.ones(5, "f4"), "tier": np.zeros(5, "u1")}  # fmt: skip
     piece = dense.Piece("c1", 0, 5, "+", arrays["sequence"], np.ones(5, bool), arrays["base"], arrays["channels"])
     writer = ShardWriter(tmp_path / "s", layout, {}, 5)
     writer.add(piece, 0, 0, arrays)
@@ -423,9 +447,9 @@ def test_check_finds_damage_in_one_line(shard, run, tmp_path):
     assert (manifest["recipe"], manifest["flank"]) == ("m1", FLANK)
     assert [s["tool"] for s in manifest["provenance"]] == ["ms-features", "ms-labels", "ms-shard"]
     assert not [c for c in manifest["channels"] if c["modality"] == "rbp_eclip"]
-    assert check_file("out/manifest.json").startswith("shards version 1")
+    assert check_file("out/manifest.json").startswith("shards version 2")
     path = Path("out/shard-00000.h5")
-    assert check_file(path).startswith("shards version 1")
+    assert check_file(path).startswith("shards version 2")
     with h5py.File(path) as file:
         assert json.loads(file.attrs["contigs"]) == list(LENGTHS)
         assert file["channels"].fletcher32
@@ -515,7 +539,7 @@ def test_memory_does_not_grow_with_the_stream(tmp_path, monkeypatch):
 
     def plain(piece):
         n = piece.end - piece.start
-        return np.full(n, 2, np.uint8), np.ones(n, np.float32), np.zeros(n, bool)
+        return np.full(n, 2, np.uint8), np.ones(n, np.float32), np.zeros(n, bool), np.full(n, 255, np.uint8)
 
     peaks = []
     for n in (6, 30):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from libmeta.shards import ARRAYS, ShardRegion
+from libmeta.shards import ARRAYS, NO_TIER, ShardRegion
 
 SCALING = [
     {"name": "conservation.phylop_score", "modality": "conservation", "log1p": False, "centre": 0.0, "scale": 1.0},
@@ -17,7 +17,7 @@ SCALING = [
 
 
 class ToyShards:
-    """What libmeta.shards.Shards offers, of arrays: {part: [dict of sequence, base, channels, label, weight]}."""
+    """What libmeta.shards.Shards offers, of arrays: {part: [dict of sequence, base, channels, label, weight, tier]}."""
 
     def __init__(self, parts: dict[str, list[dict]], channels: list[dict], base_names=("one",), flank: int = 400):
         self.parts, self.channels, self.base_names = parts, list(channels), list(base_names)
@@ -87,7 +87,9 @@ def planted_region(rng: np.random.Generator, length: int, flank: int, tracks: fl
     weight = np.zeros(n, np.float32)
     weight[flank : n - flank] = 1
     weight[candidate.all(0)] = 0  # a base that could be both would break the law
-    return {"sequence": codes, "base": base[None], "channels": signal, "label": label, "weight": weight, "truth": truth}
+    tier = np.where(label != 2, 0, NO_TIER).astype(np.uint8)
+    arrays = {"sequence": codes, "base": base[None], "channels": signal, "label": label, "weight": weight, "tier": tier}
+    return {**arrays, "truth": truth}
 
 
 def _pair(codes: np.ndarray, first: int, second: int) -> np.ndarray:

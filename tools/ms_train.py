@@ -266,7 +266,7 @@ def _save_sequence(shards, recipe, config, found, suspicious, folder, output, se
     names = sorted(shards.base_names, key=lambda n: found.is_base and n != shards.base_names[found.base])
     settings = {k: v for k, v in vars(recipe).items() if k not in ("doc", "profiles", "network", "leaves_out")}
     model = SequenceModel(
-        config=config,
+        config={**config, **found.config},
         kind=recipe.kind,
         recipe=recipe.name,
         target=recipe.target,

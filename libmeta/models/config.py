@@ -32,6 +32,7 @@ class MetaConfig(_Plain):
     hidden: channels of the trunk. kernel: taps, odd. *_dilations: one residual block each. base_models, channels, masks:
     how many of each come in. streams: which of STREAMS there are (ablations leave some out); "channels" is there only
     where something comes in. attention: half-width of the banded self-attention after fusion, 0 for none.
+    pull, pull_to: share of a base model, by number, in what is told (see Blend).
     tissues: learned vectors of tissue_width (tissue_one_hot: none, each tissue for itself), or tissue_features: a profile
     of so many numbers projected to tissue_width. tissue_join: "channels", where stream C begins (science.md), or "head":
     all but the last layer is then the same in every tissue and is computed once for all of them.
@@ -53,8 +54,11 @@ class MetaConfig(_Plain):
     tissue_width: int = 16
     tissue_one_hot: bool = False
     tissue_join: str = "channels"
+    pull: float = 0.0
+    pull_to: int = 0
 
     def __post_init__(self):
+        _check_pull(self)
         least = {"hidden": 1, "kernel": 1, "base_models": 0, "channels": 0, "masks": 0, "attention": 0, "tissues": 0}
         _check(self, least | {"tissue_features": 0, "tissue_width": 1})
         _check_odd("kernel", self.kernel)
@@ -121,7 +125,7 @@ class WindowConfig(_Plain):
     score_width: bases of base scores and channels around the position that the score encoder sees, odd.
     fusion: "concat" (mean and maximum over the window join the position's own features) or "attention" (the score
     encoder asks, the window answers). decoder_dilations: residual blocks over neighbouring outputs, which make the
-    sequence-to-sequence form; none in the window form.
+    sequence-to-sequence form; none in the window form. pull, pull_to: as of MetaConfig.
     """
 
     hidden: int = 32
@@ -135,8 +139,11 @@ class WindowConfig(_Plain):
     base_models: int = 1
     channels: int = 0
     masks: int = 0
+    pull: float = 0.0
+    pull_to: int = 0
 
     def __post_init__(self):
+        _check_pull(self)
         _check(self, {"hidden": 1, "window": 1, "score_width": 1, "base_models": 0, "channels": 0, "masks": 0})
         for name in ("window", "score_width", "decoder_kernel"):
             _check_odd(name, getattr(self, name))
@@ -176,6 +183,14 @@ def _check(config, least: dict[str, int]) -> None:
             raise MetaError(f"{name} {value!r}, network settings; a whole number of at least {low}")
     if not 0 <= config.dropout < 1:
         raise MetaError(f"dropout {config.dropout}, network settings; from 0 to below 1")
+
+
+def _check_pull(config) -> None:
+    if not 0 <= config.pull < 1 or (config.pull and not 0 <= config.pull_to < config.base_models):
+        raise MetaError(
+            f"pull {config.pull} to base model number {config.pull_to}, network settings; from 0 to below 1, to one of the "
+            f"{config.base_models} there are"
+        )
 
 
 def _check_odd(name: str, value: int) -> None:

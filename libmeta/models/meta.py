@@ -110,7 +110,7 @@ class MetaSpliceModel(nn.Module):
         nn.init.zeros_(self.head.last.weight)
         nn.init.zeros_(self.head.last.bias)
         self.tissue_head = TissueHead(config) if config.by_head else None
-        self.blend = Blend(config.base_models if "base" in config.live else 0)
+        self.blend = Blend(config.base_models if "base" in config.live else 0, config.pull, config.pull_to)
         self.to(memory_format=torch.channels_last)
 
     @property

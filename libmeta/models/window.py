@@ -53,7 +53,7 @@ class WindowClassifier(nn.Module):
         self.head = Pointwise(hidden, hidden, 3)
         nn.init.zeros_(self.head.last.weight)
         nn.init.zeros_(self.head.last.bias)
-        self.blend = Blend(config.base_models)
+        self.blend = Blend(config.base_models, config.pull, config.pull_to)
         self.to(memory_format=torch.channels_last)
 
     @property

@@ -18,7 +18,8 @@ from libmeta.sampling import Sampling, draw
 from libmeta.scores import open_entry
 from libmeta.site_index import SiteIndex
 
-STRETCH = 1 << 18  # bases computed at once: arrays stay in the processor's cache, and small where every base is a row
+STRETCH = 1 << 18  # most bases computed at once: arrays stay in the processor's cache
+STRETCH_ROWS = 1 << 15  # and most rows, as far as they can be foreseen: memory does not grow with their density
 NEAR = 1 << 14  # bp between regions that are read as one: that costs less than to call every reader once more
 LATE = 16  # stretches after which rows are passed on even where they do not fill a batch
 
@@ -130,7 +131,8 @@ def rows(
     form = arrow_schema(readers, sources.labels is not None)
     held: list[pa.RecordBatch] = []
     bases = stretches = 0
-    for batch, done in _stretches(sources, readers, windows(regions, sources.genome.contigs, STRETCH), sampling, count):
+    pieces = windows(regions, sources.genome.contigs, stretch(sampling))
+    for batch, done in _stretches(sources, readers, pieces, sampling, count):
         held.append(batch)
         bases, stretches = bases + done, stretches + 1
         if stretches == LATE or sum(b.num_rows for b in held) >= size:
@@ -145,6 +147,11 @@ def _batches(held: list, form: pa.Schema, size: int, bases: int) -> Iterator[tup
     batches = batches or [pa.RecordBatch.from_pylist([], form)]
     for i, batch in enumerate(batches, 1):
         yield batch, bases if i == len(batches) else 0
+
+
+def stretch(sampling: Sampling) -> int:
+    """Bases computed at once. It changes no row, only what they cost."""
+    return min(STRETCH, max(int(STRETCH_ROWS / (2 * sampling.share())), STRETCH // 8))
 
 
 def _stretches(

@@ -16,6 +16,7 @@ from libmeta.genome import encode
 
 DONOR_AFTER = ("GT", "GC")
 ACCEPTOR_BEFORE = ("AG",)
+AMONG = 0.18  # of bases beside one of them, in random sequence
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Sampling:
                 "prevalence, sampling options; use a small rate",
                 USAGE,
             )
+
+    def share(self) -> float:
+        """About which share of the bases of a strand is drawn, labelled sites and certain positions not counted."""
+        return 1.0 if self.min_score == 0 else min(self.background + AMONG * self.dinucleotide, 1.0)
 
 
 def uniform(seed: int, chrom: str, strand: str, positions: np.ndarray) -> np.ndarray:

@@ -24,12 +24,11 @@ import synthetic_tracks
 from conftest import tool
 from plain_columns import PlainColumns
 
-from libmeta import config, dense, features
+from libmeta import config, dense, features, sampling
 from libmeta.device import thread_count
 from libmeta.genome import Genome
 
 CLOCKS = ("per_second", "per_cpu_second")
-SHARE = 0.18  # of bases beside GT, GC or AG, in random sequence
 
 
 def main() -> None:
@@ -45,13 +44,15 @@ def main() -> None:
     bench = Bench(given.folder, given.length, config.load(str(toml)))
     warm_up(given.folder)
     rounds = [bench.round(given, i) for i in range(given.rounds)]
-    few = bench.command(given.positions // 10, 1)
+    few, near = bench.command(given.positions // 10, 1), bench.command(given.positions, 1, part=8)
     found = {
         "what": f"{given.length:,} bases, {len(list(given.folder.glob('*.bw')))} bigWigs, both strands, rounds interleaved",
         **medians(rounds),
         "peak_mb": {
-            f"{run['rows']:,} positions, {run['threads']} process{'es' * (run['threads'] > 1)}": run["peak_mb"]
-            for run in [few, *(r[k] for r in rounds[:1] for k in ("one", "many"))]
+            f"{run['rows']:,} positions in {run['bases']:,} bases, {run['threads']} process{'es' * (run['threads'] > 1)}": run[
+                "peak_mb"
+            ]
+            for run in [few, near, *(r[k] for r in rounds[:1] for k in ("one", "many"))]
         },
         "peer": f"{bench.plain_columns} of {bench.columns} columns at {given.peer} of the positions, equal to ours to 1e-4",
         "rounds": given.rounds,
@@ -108,14 +109,13 @@ class Bench:
         print(f"round {i + 1}: {json.dumps({**done, 'dense': '...'})}", file=sys.stderr)
         return done
 
-    def command(self, positions: int, threads: int) -> dict:
-        """The whole command for so many positions: rows per second of wall time, peak memory."""
-        rates = {
-            "dinucleotide": 0.75 * positions / (2 * self.length * SHARE),
-            "background": positions / (8 * self.length),
-        }
+    def command(self, positions: int, threads: int, part: int = 1) -> dict:
+        """The whole command for so many positions, all in the first 1/part of the contig: rates, peak memory."""
+        bases = self.length // part
+        rates = {"dinucleotide": 0.75 * positions / (2 * bases * sampling.AMONG), "background": positions / (8 * bases)}
         line = [*tool("ms-features"), str(self.folder / f"{synthetic_tracks.CHROM}.bed"), "-q", "-o", str(self.out)]
         line += ["--config", str(self.folder / "ms.toml"), "--threads", str(threads)]
+        line += ["--region", f"{synthetic_tracks.CHROM}:1-{bases}"]
         line += [x for k, v in rates.items() for x in (f"--{k}", f"{min(v, 1):.6f}")]
         started = time.perf_counter()
         process = subprocess.Popen(line)
@@ -131,7 +131,14 @@ class Bench:
         # of one process the kernel tells; of several, what they had together, looked at 20 times a second
         peak = ended[2].ru_maxrss / 1024 if threads == 1 else peak
         cpu = ended[2].ru_utime + ended[2].ru_stime
-        told = {"rows": rows, "threads": threads, "peak_mb": round(peak), "seconds": seconds, "cpu_seconds": cpu}
+        told = {
+            "rows": rows,
+            "bases": bases,
+            "threads": threads,
+            "peak_mb": round(peak),
+            "seconds": seconds,
+            "cpu_seconds": cpu,
+        }
         return {"per_second": rows / seconds, "per_cpu_second": rows / cpu, **told}
 
     def per_position(self, positions: int, seed: int) -> dict[str, float]:

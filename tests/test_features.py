@@ -8,13 +8,14 @@ import pyBigWig
 import pytest
 from conftest import bare_config, random_sequence, write_fasta
 
-from libmeta import modalities, schema, streams
+from libmeta import features, modalities, schema, streams
 from libmeta.check import check_file
 from libmeta.contigs import Contigs
 from libmeta.features import NEAR, near
 from libmeta.modalities import base_scores
 from libmeta.modalities.conservation import REACH
 from libmeta.regions import Region
+from libmeta.sampling import Sampling
 from libmeta.tracks import ScoreWriter
 
 LENGTH = 3000
@@ -184,6 +185,28 @@ def test_batches_regions_and_seeds(world, tmp_path):
     assert pq.read_table("a.parquet").equals(pq.read_table("d.parquet"))
     world("ms-features", "r.bed", *args, "-o", "e.arrow")
     assert streams.open_table(tmp_path / "e.arrow").table().equals(pq.read_table("a.parquet"))
+
+
+@pytest.mark.parametrize("rows", [1 << 15, 10])
+def test_stretches_shrink_where_many_positions_are_drawn(world, monkeypatch, rows):
+    """And change no row."""
+    args = ("r.bed", "--modalities", "all-but-junction", "--background", "0.2")
+    world("ms-features", *args, "-o", "a.parquet")
+    whole = features.stretch(Sampling())
+    monkeypatch.setattr(features, "STRETCH", 512)
+    monkeypatch.setattr(features, "STRETCH_ROWS", rows)
+    assert features.stretch(Sampling(background=1.0)) == (64 if rows == 10 else 512)
+    world("ms-features", *args, "-o", "b.parquet")
+    assert pq.read_table("a.parquet").equals(pq.read_table("b.parquet"))
+    assert whole == 1 << 18
+
+
+def test_expected_rows_of_a_stretch_are_bounded():
+    for background in (0.001, 0.01, 0.1, 0.5, 1.0):
+        for sampling in (Sampling(background=background), Sampling(background=background, dinucleotide=1.0)):
+            assert 2 * features.stretch(sampling) * sampling.share() <= 2 * features.STRETCH_ROWS
+    assert Sampling(min_score=0).share() == 1
+    assert features.stretch(Sampling(min_score=0)) == features.STRETCH // 8
 
 
 def test_sites_on_standard_input_bring_regions_and_labels(world, shell):

@@ -31,11 +31,12 @@ class Pull:
 
 @dataclass
 class Found:
-    """pull: what was chosen. strata: {stratum: {"model", "unpulled", "base", "base_model"}}: macro AP on validation of the
-    model as it is now and before, and of the better base model with its number.
+    """pull: what was chosen; model: as it is then judged. strata: {stratum: {"model", "unpulled", "base", "base_model"}}:
+    macro AP on validation of the model as it is now and before, and of the better base model with its number.
     """
 
     pull: Pull
+    model: Judged
     strata: dict[str, dict]
 
 
@@ -71,17 +72,18 @@ def _bases(tile: ScoredTile) -> np.ndarray:
     return np.exp(np.where(unknown, each[:1], each)).transpose(0, 2, 1)
 
 
-def choose(models: list[Judged], bases: list[Judged], units: int, seed: int) -> Found:
-    """The candidate to take. models: of candidates(); bases: of the base models; units: how many tiles there are.
+def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, seed: int) -> Found:
+    """The candidate to take. models: of candidates(); bases: of the base models; aims: strata that the recipe aims at;
+    units: how many tiles there are.
 
     Each tier's difference to the better base model is counted in its standard error over paired bootstrap draws of tiles;
-    shortfalls only are weighed against each other. Among candidates without any, the highest macro AP of the recipe's own
-    sites and all annotated ones together wins.
+    shortfalls only are weighed against each other. Among candidates without any, the one that does best what the recipe
+    aims at wins.
     """
     pulls = candidates(len(bases))
     strata = [ANNOTATED, *models[0].tiers(FEWEST)]
     if units < bootstrap.MINIMUM_GENES or not models[0].tiers(FEWEST):
-        return Found(Pull(), {})
+        return Found(Pull(), models[0], {})
     times = bootstrap.draw_genes(units, DRAWS, seed)
     worst, told = np.zeros(len(pulls)), {}
     for which in strata:
@@ -91,10 +93,11 @@ def choose(models: list[Judged], bases: list[Judged], units: int, seed: int) -> 
         aps = np.array([model.macro_ap(which=which) for model in models])
         worst = np.minimum(worst, (aps - floors[best]) / max(error, 1e-9))
         told[which] = aps, floors[best], best
-    wanted = [model.macro_ap() + model.macro_ap(which=ANNOTATED) for model in models]
+    wanted = [model.aim(aims) for model in models]
     chosen = max(range(len(pulls)), key=lambda i: (worst[i], wanted[i]))
     return Found(
         pulls[chosen],
+        models[chosen],
         {
             _name(which): {
                 "model": float(aps[chosen]), "unpulled": float(aps[0]), "base": float(floor), "base_model": best,

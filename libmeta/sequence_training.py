@@ -20,7 +20,7 @@ from libmeta.errors import USAGE, MetaError
 from libmeta.losses import LOSSES
 from libmeta.models.folded import Folded
 from libmeta.recipes import SequenceRecipe
-from libmeta.sequence_validation import Judged, chance_of_gain, judge, of_base, tiles
+from libmeta.sequence_validation import ANNOTATED, COUNTED, Judged, chance_of_gain, judge, of_base, tiles
 from libmeta.shards import Shards
 from libmeta.tissue_training import TissueTask
 from libmeta.train import SURE_GAIN, held_out_gain
@@ -185,9 +185,11 @@ def fit(
     for name, found in zip(shards.base_names, bases, strict=True):
         log.info("validation: macro AP %.4f of base model %s", found.macro_ap(), name)
     log.info("sampling takes sites %.1f times as often as they are", ratio[:2].mean())
-    best_base = int(np.argmax([found.macro_ap() for found in bases]))  # what has to be passed
+    # where annotated sites are the target, those that the recipe masks are sites too
+    aims = (COUNTED, ANNOTATED) if recipe.evidence == "annotation" else (COUNTED,)
+    best_base = int(np.argmax([found.aim(aims) for found in bases]))  # what has to be passed
     base = bases[best_base]
-    floor = base.macro_ap()
+    floor = base.aim(aims)
 
     def validate(**told) -> None:
         """Judge the averaged weights, keep them if they are the best so far, and the state."""
@@ -199,13 +201,15 @@ def fit(
             "valid_macro_ap": found.macro_ap(),
             "valid_ap": found.aps(),
             "valid_tiers": {str(t): found.macro_ap(which=t) for t in found.tiers()},
-            "valid_halves": [found.macro_ap(0), found.macro_ap(1)],
-            "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed),
-            "base_macro_ap": floor,
+            "valid_aim": found.aim(aims),
+            "valid_halves": [found.aim(aims, 0), found.aim(aims, 1)],
+            "chance_of_gain": chance_of_gain(found, base, len(tiles(regions[1])), seed, aims),
+            "base_macro_ap": base.macro_ap(),
+            "base_aim": floor,
             **(found.told() if task else {}),
             **told,
         }
-        if entry["valid_macro_ap"] > max([floor, *(e["valid_macro_ap"] for e in run.history)]):
+        if entry["valid_aim"] > max([floor, *(e["valid_aim"] for e in run.history)]):
             run.best = {k: v.clone() for k, v in run.average.module.state_dict().items()}
         run.history.append(entry)
         keeper.keep(run)
@@ -242,18 +246,20 @@ def fit(
         run.epoch += 1
         rate = len(losses) * batch * workers.count / trained
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
-    found = outcome(run, best_base, base, true_share)
-    found.summary |= about_loss
-    if not (found.is_base or task):
-        run.average.module.load_state_dict(found.state)
+    pulled = None
+    if run.best is not None and len(aims) > 1:
+        run.average.module.load_state_dict(run.best)
         share = shards, regions[1], scorer(run.average.module, shards, workers), network.context
         each = merged(pull.judge_each(*share, workers.rank, workers.count), workers)
-        chosen = pull.choose(each, bases, len(tiles(regions[1])), seed)
-        pull.tell(chosen, shards.base_names)
-        found.config = {"pull": chosen.pull.share, "pull_to": chosen.pull.to}
-        found.summary |= {"pull": vars(chosen.pull), "valid_strata": chosen.strata}
+        pulled = pull.choose(each, bases, aims, len(tiles(regions[1])), seed)
+    found = outcome(run, best_base, base, aims, pulled, len(tiles(regions[1])), seed, true_share)
+    found.summary |= about_loss
+    if pulled and not found.is_base:
+        pull.tell(pulled, shards.base_names)
+        found.config = {"pull": pulled.pull.share, "pull_to": pulled.pull.to}
+        found.summary |= {"pull": vars(pulled.pull), "valid_strata": pulled.strata}
     if task:
-        best = max(run.history, key=lambda e: e["valid_macro_ap"])
+        best = best_entry(run.history)
         found.summary |= {"within_site": best["within_site"], "blind_macro_ap": best["blind_macro_ap"]}
         found.tissues = {**tissues, "activity": [round(float(x), 4) for x in task.activity]}
     return found
@@ -272,22 +278,33 @@ def loss_settings(shards: Shards, recipe: SequenceRecipe, sampler: WindowSampler
     return {"prior": prior, "hidden": hidden, "annotated": tuple(gaps.found.tolist())}
 
 
-def outcome(run: Run, which: int, base: Judged, true_share: np.ndarray) -> Outcome:
-    """The best epoch, if its gain over the best base model, number `which`, is sure; else that base model.
+def best_entry(history: list[dict]) -> dict:
+    """The epoch that does best what the recipe aims at."""
+    return max(history, key=lambda e: e["valid_aim"])
+
+
+def outcome(
+    run: Run, which: int, base: Judged, aims: tuple, pulled: pull.Found | None, units: int, seed: int,
+    true_share: np.ndarray,
+) -> Outcome:  # fmt: skip
+    """The best epoch, pulled if so, if its gain over the best base model, number `which`, is sure; else that base model.
 
     Sure: above the base in most bootstrap draws of the validation tiles (there must be enough of them), and also where the
     epoch is chosen on one half of them and looked at on the other.
     """
     floor = base.macro_ap()
-    best = max(run.history, key=lambda e: e["valid_macro_ap"])
+    best = dict(best_entry(run.history))
+    if pulled:
+        best["valid_macro_ap"], best["valid_aim"] = pulled.model.macro_ap(), pulled.model.aim(aims)
+        best["chance_of_gain"] = chance_of_gain(pulled.model, base, units, seed, aims)
     halves = np.array([[np.nan_to_num(v) for v in e["valid_halves"]] for e in run.history])
-    unbiased = held_out_gain(halves, np.nan_to_num([base.macro_ap(0), base.macro_ap(1)]))
+    unbiased = held_out_gain(halves, np.nan_to_num([base.aim(aims, 0), base.aim(aims, 1)]))
     gained = run.best is not None and best["chance_of_gain"] >= SURE_GAIN and unbiased > 0
     if not gained:
         log.warning(
             "no sure gain on validation (best epoch %+.4f, above the base in %.0f %% of bootstrap draws, %+.4f where the epoch "
             "was chosen on the other half): the model saved is the base model",
-            best["valid_macro_ap"] - floor, 100 * best["chance_of_gain"], unbiased,
+            best["valid_aim"] - base.aim(aims), 100 * best["chance_of_gain"], unbiased,
         )  # fmt: skip
     summary = {
         "best_epoch": best["epoch"] if gained else None,
@@ -332,7 +349,7 @@ def follow(average: torch.optim.swa_utils.AveragedModel, network: torch.nn.Modul
 
 def out_of_patience(history: list[dict], patience: int) -> bool:
     """Whether the best epoch lies `patience` or more epochs back."""
-    aps = [e["valid_macro_ap"] for e in history]
+    aps = [e["valid_aim"] for e in history]
     return bool(aps) and len(aps) - 1 - int(np.argmax(aps)) >= patience
 
 

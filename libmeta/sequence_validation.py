@@ -115,6 +115,11 @@ class Judged:
         found = [ap for ap in self.aps(half, which) if ap is not None]
         return float(np.mean(found)) if found else float("nan")
 
+    def aim(self, aims: tuple, half: int | None = None) -> float:
+        """Mean macro AP over the strata that a recipe aims at; those without a site are left out."""
+        found = [ap for ap in (self.macro_ap(half, which) for which in aims) if np.isfinite(ap)]
+        return float(np.mean(found)) if found else float("nan")
+
     def tiers(self, fewest: int = 1) -> list[int]:
         """Tiers of the annotation with at least so many sites of each kind."""
         tiers = [np.concatenate([np.zeros(0, np.uint8), *(s[3] for s in kind.sites)]) for kind in self.kinds]
@@ -188,11 +193,12 @@ def of_base(which: int) -> Callable:
     return score
 
 
-def chance_of_gain(model: Judged, base: Judged, units: int, seed: int) -> float:
-    """Share of paired bootstrap draws of tiles (genes, or parts of long ones) in which the model's macro AP is above the
-    base's; NaN where there are too few tiles to draw from.
+def chance_of_gain(model: Judged, base: Judged, units: int, seed: int, aims: tuple = (COUNTED,)) -> float:
+    """Share of paired bootstrap draws of tiles (genes, or parts of long ones) in which the model's aim is above the base's;
+    NaN where there are too few tiles to draw from.
     """
     if units < bootstrap.MINIMUM_GENES:
         return float("nan")
     times = bootstrap.draw_genes(units, DRAWS, seed)
-    return float(np.mean(model.draws(times) - base.draws(times) > 0))
+    gain = [model.draws(times, which) - base.draws(times, which) for which in aims]
+    return float(np.mean(np.nansum(gain, axis=0) > 0))

@@ -37,9 +37,17 @@ class TrainingLog:
             rate, seconds = entry["windows_per_second"], entry["seconds"]
             trained = f"loss {entry['loss']:.3g}, {rate:.0f} windows/s, {seconds:.0f} s"
         log.info(
-            "epoch %d: %s; validation macro AP %.4f (base %.4f; above it in %.0f %% of draws)",
-            entry["epoch"], trained, entry["valid_macro_ap"], entry["base_macro_ap"], 100 * entry["chance_of_gain"],
+            "epoch %d: %s; validation macro AP %.4f (base %.4f)%s, above the base in %.0f %% of draws",
+            entry["epoch"], trained, entry["valid_macro_ap"], entry["base_macro_ap"], _aim(entry),
+            100 * entry["chance_of_gain"],
         )  # fmt: skip
+
+
+def _aim(entry: dict) -> str:
+    """Where other sites count too: what the epoch is chosen by."""
+    if entry["valid_aim"] == entry["valid_macro_ap"]:
+        return ""
+    return f", its mean with that of all annotated sites {entry['valid_aim']:.4f} (base {entry['base_aim']:.4f})"
 
 
 def _plain(value):

@@ -79,7 +79,7 @@ def test_tiers_are_those_with_enough_sites_of_each_kind(shards):
 def chosen(shards, score):
     regions = shards.regions("valid")
     bases = [judge(shards, regions, of_base(k), 0) for k in (0, 1)]
-    return pull.choose(pull.judge_each(shards, regions, score, 0), bases, TILES, 1)
+    return pull.choose(pull.judge_each(shards, regions, score, 0), bases, (COUNTED, ANNOTATED), TILES, 1)
 
 
 def test_a_model_that_gave_a_tier_up_is_pulled_to_whoever_knows_it(shards):
@@ -110,7 +110,7 @@ def test_a_model_above_both_in_every_tier_stays_as_it_is(shards):
 def test_too_few_tiles_say_nothing(shards):
     regions = shards.regions("valid")
     each = pull.judge_each(shards, regions, scored(1), 0)
-    assert pull.choose(each, each[:2], 3, 1) == pull.Found(pull.Pull(), {})
+    assert pull.choose(each, each[:2], (COUNTED,), 3, 1) == pull.Found(pull.Pull(), each[0], {})
 
 
 def test_ranks_share_the_work(shards):

@@ -367,3 +367,31 @@ def test_one_base_model_is_not_weighed():
     blend = models.build("meta", training.configure(shards, RECIPE)).blend
     starting_blend.fit(blend, shards, seed=1)
     assert blend.mixture is None
+
+
+# ---- sites that the recipe masks ------------------------------------------------------------------------------------
+
+
+def test_sites_that_validation_masks_have_their_say(caplog):
+    """A third of the sites is of tier 1: of half weight in training, none in validation, as labels of m1 have them."""
+    shards = planted(13, sizes=(("train", 4), ("valid", 6), ("test", 1)), length=5000)
+    rng = np.random.default_rng(1)
+    for part, regions in shards.parts.items():
+        for region in regions:
+            alternative = (region["tier"] == 0) & (rng.random(len(region["label"])) < 1 / 3)
+            region["tier"][alternative] = 1
+            region["weight"][alternative] *= 0.5 if part == "train" else 0
+    with caplog.at_level(logging.INFO, "libmeta"):
+        found = fit(shards, replace(RECIPE, epochs=4, windows=160))
+    assert not found.is_base
+    strata = found.summary["valid_strata"]
+    assert list(strata) == ["annotated", "tier 0", "tier 1"]
+    assert all(s["model"] > s["base"] for s in strata.values())
+    assert "validation, tier 1: macro AP" in caplog.text
+    best = max(found.history, key=lambda e: e["valid_aim"])
+    judged = judge(shards, shards.regions("valid"), of_base(0), 0)
+    assert best["base_aim"] == pytest.approx((judged.macro_ap() + judged.macro_ap(which="annotated")) / 2)
+    assert best["valid_aim"] == pytest.approx(
+        (strata["tier 0"]["unpulled"] + strata["annotated"]["unpulled"]) / 2, abs=1e-6
+    )
+    assert set(found.config) == {"pull", "pull_to"}

@@ -87,7 +87,7 @@ def planted_region(rng: np.random.Generator, length: int, flank: int, tracks: fl
     weight = np.zeros(n, np.float32)
     weight[flank : n - flank] = 1
     weight[candidate.all(0)] = 0  # a base that could be both would break the law
-    tier = np.where(label != 2, 0, NO_TIER).astype(np.uint8)
+    tier = np.where((label != 2) & (weight > 0), 0, NO_TIER).astype(np.uint8)
     arrays = {"sequence": codes, "base": base[None], "channels": signal, "label": label, "weight": weight, "tier": tier}
     return {**arrays, "truth": truth}
 

@@ -19,7 +19,7 @@ from libmeta.scores import open_entry
 from libmeta.site_index import SiteIndex
 
 STRETCH = 1 << 18  # most bases computed at once: arrays stay in the processor's cache
-STRETCH_ROWS = 1 << 15  # and most rows, as far as they can be foreseen: memory does not grow with their density
+STRETCH_ROWS = 1 << 15  # and about as many rows, at most twice that: memory does not grow with their density
 NEAR = 1 << 14  # bp between regions that are read as one: that costs less than to call every reader once more
 LATE = 16  # stretches after which rows are passed on even where they do not fill a batch
 
@@ -168,11 +168,13 @@ def _stretches(
             yield pa.ipc.read_record_batch(pa.py_buffer(packed), form), bases
 
 
-def process_count(sources: Sources, threads: int | None, regions: list[Region]) -> int:
-    """Processes to read the regions with. Where a base model is run, it has the threads, and one process reads."""
+def process_count(sources: Sources, threads: int | None, regions: list[Region], bases: int = STRETCH) -> int:
+    """Processes to read the regions with, so many bases at a time. Where a base model is run, it has the threads, and one
+    process reads.
+    """
     if any("model" in entry for entry in sources.config.base_scores.values()):
         return 1
-    return processes.process_count(threads, sum(1 for _ in windows(regions, sources.genome.contigs, STRETCH)))
+    return processes.process_count(threads, sum(1 for _ in windows(regions, sources.genome.contigs, bases)))
 
 
 def to_open(sources: Sources, readers: dict) -> tuple:

@@ -203,7 +203,7 @@ def assign_labels(batch: pa.RecordBatch, recipe, options: dict) -> tuple[np.ndar
 
 def _kept_aside(facts: Facts, labels: str, weight: np.ndarray, rule: dict) -> tuple[np.ndarray, np.ndarray]:
     """(bool (n,), class (n,)): sites that a rule masks because they are annotated, for training with a weight, never for the
-    score. m1: alternative sites. m3: sites of the reference that the evidence supports.
+    recipe's own score. m1: alternative sites. m3: sites of the reference that the evidence supports.
     """
     if labels == "m1":
         kinds, weights = m2(facts)

@@ -2,8 +2,9 @@
 
 Labels of one tier teach a model to rank that tier; what a base model knows of rarer sites may get lost on the way. A
 geometric mean with that base model gives it back at some cost elsewhere. Validation, where every annotated site is known,
-says how much of it is needed: as little as leaves no tier below the better base model, and where no share does, the one
-that leaves least.
+says how much of it to take: among the shares that leave no tier below the better base model, the one that does best what
+the recipe aims at; where none does, the one that leaves least below. The figures told of it are of the tiles it was chosen
+on.
 """
 
 import logging
@@ -19,6 +20,7 @@ from libmeta.shards import ShardRegion, Shards
 log = logging.getLogger("libmeta")
 SHARES = tuple(round(0.1 * i, 1) for i in range(1, 10))
 FEWEST = 20  # sites of each kind that make a tier worth looking at
+EASE = 0.5  # standard errors by which a tier may fall short: less is noise
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,11 @@ class Pull:
 
 @dataclass
 class Found:
-    """pull: what was chosen; model: as it is then judged. strata: {stratum: {"model", "unpulled", "base", "base_model"}}:
-    macro AP on validation of the model as it is now and before, and of the better base model with its number.
+    """pull: what was chosen. strata: {stratum: {"model", "unpulled", "base", "base_model"}}: macro AP on validation of the
+    model as it is now and before, and of the better base model with its number.
     """
 
     pull: Pull
-    model: Judged
     strata: dict[str, dict]
 
 
@@ -54,9 +55,11 @@ def pulled(p: np.ndarray, towards: np.ndarray, share: float) -> np.ndarray:
 def judge_each(
     shards: Shards, regions: list[ShardRegion], score: Callable, context: int, rank: int = 0, ranks: int = 1
 ) -> list[Judged]:
-    """One Judged for each of candidates(), by a score as of sequence_validation.scored_tiles."""
+    """One Judged for each of candidates(), by a score as of sequence_validation.scored_tiles; draws are had of the first only:
+    those of all would take memory.
+    """
     pulls = candidates(len(shards.base_names))
-    found = [Judged() for _ in pulls]
+    found = [Judged(), *(Judged.plain() for _ in pulls[1:])]
     for tile in scored_tiles(shards, regions, score, context, rank, ranks):
         bases = _bases(tile)
         for judged, pull in zip(found, pulls, strict=True):
@@ -77,13 +80,12 @@ def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, s
     units: how many tiles there are.
 
     Each tier's difference to the better base model is counted in its standard error over paired bootstrap draws of tiles;
-    shortfalls only are weighed against each other. Among candidates without any, the one that does best what the recipe
-    aims at wins.
+    shortfalls of more than EASE only are weighed against each other.
     """
     pulls = candidates(len(bases))
     strata = [ANNOTATED, *models[0].tiers(FEWEST)]
     if units < bootstrap.MINIMUM_GENES or not models[0].tiers(FEWEST):
-        return Found(Pull(), models[0], {})
+        return Found(Pull(), {})
     times = bootstrap.draw_genes(units, DRAWS, seed)
     worst, told = np.zeros(len(pulls)), {}
     for which in strata:
@@ -91,13 +93,12 @@ def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, s
         best = int(np.argmax(floors))
         error = np.nanstd(models[0].draws(times, which) - bases[best].draws(times, which))
         aps = np.array([model.macro_ap(which=which) for model in models])
-        worst = np.minimum(worst, (aps - floors[best]) / max(error, 1e-9))
+        worst = np.minimum(worst, (aps - floors[best]) / max(error, 1e-9) + EASE)
         told[which] = aps, floors[best], best
     wanted = [model.aim(aims) for model in models]
     chosen = max(range(len(pulls)), key=lambda i: (worst[i], wanted[i]))
     return Found(
         pulls[chosen],
-        models[chosen],
         {
             _name(which): {
                 "model": float(aps[chosen]), "unpulled": float(aps[0]), "base": float(floor), "base_model": best,
@@ -116,7 +117,9 @@ def tell(found: Found, base_names: list[str]) -> None:
     if not found.strata:
         return
     if found.pull.share:
-        log.info("pulled to %s by %.1f, so that no tier is given up", base_names[found.pull.to], found.pull.share)
+        log.info(
+            "mixed with %s by a share of %.1f: tiers would fall short", base_names[found.pull.to], found.pull.share
+        )
     for name, s in found.strata.items():
         log.info(
             "validation, %s: macro AP %.4f, %s %.4f (%+.4f)", name, s["model"], base_names[s["base_model"]], s["base"],

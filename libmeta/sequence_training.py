@@ -141,7 +141,7 @@ def key(
         "seed": seed,
         "dtype": dtype,
         "workers": workers.count,
-        "version": __version__,
+        "version": f"{__version__}, state 2",
     }
 
 
@@ -246,18 +246,16 @@ def fit(
         run.epoch += 1
         rate = len(losses) * batch * workers.count / trained
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
-    pulled = None
-    if run.best is not None and len(aims) > 1:
-        run.average.module.load_state_dict(run.best)
+    found = outcome(run, best_base, base, aims, true_share)
+    found.summary |= about_loss
+    if not found.is_base and task is None and len(aims) > 1 and "base" in getattr(network.config, "live", ("base",)):
+        run.average.module.load_state_dict(found.state)
         share = shards, regions[1], scorer(run.average.module, shards, workers), network.context
         each = merged(pull.judge_each(*share, workers.rank, workers.count), workers)
-        pulled = pull.choose(each, bases, aims, len(tiles(regions[1])), seed)
-    found = outcome(run, best_base, base, aims, pulled, len(tiles(regions[1])), seed, true_share)
-    found.summary |= about_loss
-    if pulled and not found.is_base:
-        pull.tell(pulled, shards.base_names)
-        found.config = {"pull": pulled.pull.share, "pull_to": pulled.pull.to}
-        found.summary |= {"pull": vars(pulled.pull), "valid_strata": pulled.strata}
+        chosen = pull.choose(each, bases, aims, len(tiles(regions[1])), seed)
+        pull.tell(chosen, shards.base_names)
+        found.config = {"pull": chosen.pull.share, "pull_to": chosen.pull.to}
+        found.summary |= {"pull": vars(chosen.pull), "valid_strata": chosen.strata}
     if task:
         best = best_entry(run.history)
         found.summary |= {"within_site": best["within_site"], "blind_macro_ap": best["blind_macro_ap"]}
@@ -283,20 +281,14 @@ def best_entry(history: list[dict]) -> dict:
     return max(history, key=lambda e: e["valid_aim"])
 
 
-def outcome(
-    run: Run, which: int, base: Judged, aims: tuple, pulled: pull.Found | None, units: int, seed: int,
-    true_share: np.ndarray,
-) -> Outcome:  # fmt: skip
-    """The best epoch, pulled if so, if its gain over the best base model, number `which`, is sure; else that base model.
+def outcome(run: Run, which: int, base: Judged, aims: tuple, true_share: np.ndarray) -> Outcome:
+    """The best epoch, if its gain over the best base model, number `which`, is sure; else that base model.
 
     Sure: above the base in most bootstrap draws of the validation tiles (there must be enough of them), and also where the
     epoch is chosen on one half of them and looked at on the other.
     """
     floor = base.macro_ap()
-    best = dict(best_entry(run.history))
-    if pulled:
-        best["valid_macro_ap"], best["valid_aim"] = pulled.model.macro_ap(), pulled.model.aim(aims)
-        best["chance_of_gain"] = chance_of_gain(pulled.model, base, units, seed, aims)
+    best = best_entry(run.history)
     halves = np.array([[np.nan_to_num(v) for v in e["valid_halves"]] for e in run.history])
     unbiased = held_out_gain(halves, np.nan_to_num([base.aim(aims, 0), base.aim(aims, 1)]))
     gained = run.best is not None and best["chance_of_gain"] >= SURE_GAIN and unbiased > 0
@@ -399,8 +391,8 @@ def judged(
 
 def merged(mine: list[Judged], workers: Workers) -> list[Judged]:
     """What all processes have judged, each list in the same order."""
-    found = [type(j)() for j in mine]
-    for others in workers.gather(mine):
+    found, *rest = workers.gather(mine)
+    for others in rest:
         for one, other in zip(found, others, strict=True):
             one.merge(other)
     return found

@@ -27,7 +27,7 @@ class Kind:
     """
 
     negatives: Scores = field(default_factory=Scores)
-    by_tile: bootstrap.GeneCounts = field(default_factory=bootstrap.GeneCounts)
+    by_tile: bootstrap.GeneCounts | None = field(default_factory=bootstrap.GeneCounts)  # None: no draws are wanted
     sites: list[tuple[np.ndarray, ...]] = field(default_factory=list)  # (tile, score, weight, tier)
 
     def add(self, tile: int, score: np.ndarray, is_site: np.ndarray, weight: np.ndarray, tier: np.ndarray) -> None:
@@ -36,11 +36,13 @@ class Kind:
         rest, weights = score[is_negative], weight[is_negative]
         bins = bin_of(rest)
         self.negatives.add(half_of(tile), rest, weights, bins)
-        self.by_tile.add(np.full(len(rest), tile), bins, weights)
+        if self.by_tile is not None:
+            self.by_tile.add(np.full(len(rest), tile), bins, weights)
 
     def merge(self, other: "Kind") -> None:
         self.negatives.merge(other.negatives)
-        self.by_tile.merge(other.by_tile)
+        if self.by_tile is not None:
+            self.by_tile.merge(other.by_tile)
         self.sites += other.sites
 
     def positives(self, which: str | int = COUNTED) -> tuple[np.ndarray, ...]:
@@ -91,6 +93,11 @@ class Judged:
     """The two kinds of sites of one model."""
 
     kinds: tuple[Kind, Kind] = field(default_factory=lambda: (Kind(), Kind()))
+
+    @classmethod
+    def plain(cls) -> "Judged":
+        """One that keeps nothing for draws."""
+        return cls((Kind(by_tile=None), Kind(by_tile=None)))
 
     def add(
         self, tile: int, label: np.ndarray, weight: np.ndarray, p: np.ndarray, tier: np.ndarray | None = None

@@ -110,7 +110,7 @@ def test_a_model_above_both_in_every_tier_stays_as_it_is(shards):
 def test_too_few_tiles_say_nothing(shards):
     regions = shards.regions("valid")
     each = pull.judge_each(shards, regions, scored(1), 0)
-    assert pull.choose(each, each[:2], (COUNTED,), 3, 1) == pull.Found(pull.Pull(), each[0], {})
+    assert pull.choose(each, each[:2], (COUNTED,), 3, 1) == pull.Found(pull.Pull(), {})
 
 
 def test_ranks_share_the_work(shards):

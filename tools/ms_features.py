@@ -118,7 +118,7 @@ def main(
         regions_bp=bases,
     )
     schema_out = features.arrow_schema(readers, index is not None).with_metadata(meta)
-    count = features.process_count(sources, options["threads"], spans)
+    count = features.process_count(sources, options["threads"], spans, features.stretch(sampling))
     found = features.rows(sources, readers, spans, sampling, options["batch_size"], count)
     with streams.Writer(output, schema_out) as out, progress(bases, "bp", "features") as bar, contextlib.closing(found):
         for batch, done in found:

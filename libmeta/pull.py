@@ -20,7 +20,6 @@ from libmeta.shards import ShardRegion, Shards
 log = logging.getLogger("libmeta")
 SHARES = tuple(round(0.1 * i, 1) for i in range(1, 10))
 FEWEST = 20  # sites of each kind that make a tier worth looking at
-EASE = 0.5  # standard errors by which a tier may fall short: less is noise
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, s
     units: how many tiles there are.
 
     Each tier's difference to the better base model is counted in its standard error over paired bootstrap draws of tiles;
-    shortfalls of more than EASE only are weighed against each other.
+    shortfalls only are weighed against each other.
     """
     pulls = candidates(len(bases))
     strata = [ANNOTATED, *models[0].tiers(FEWEST)]
@@ -93,7 +92,7 @@ def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, s
         best = int(np.argmax(floors))
         error = np.nanstd(models[0].draws(times, which) - bases[best].draws(times, which))
         aps = np.array([model.macro_ap(which=which) for model in models])
-        worst = np.minimum(worst, (aps - floors[best]) / max(error, 1e-9) + EASE)
+        worst = np.minimum(worst, (aps - floors[best]) / max(error, 1e-9))
         told[which] = aps, floors[best], best
     wanted = [model.aim(aims) for model in models]
     chosen = max(range(len(pulls)), key=lambda i: (worst[i], wanted[i]))

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq m4 test check bench bench-basescore bench-meta bench-delta-engine bench-delta bench-features docs data data-hg38 data-hg38-sizes clean
+.PHONY: help setup weights demo m1-p m3-p m1-s m2e-s m3-s m1-window m1-seq2seq m4 test check bench bench-basescore bench-meta bench-delta-engine bench-delta bench-features bench-capacity docs data data-hg38 data-hg38-sizes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -294,6 +294,9 @@ bench-delta: $(READY) weights $(PEERS)/.ready ## variant effects beside openspli
 
 bench-features: $(READY) ## features of a million positions from genome-sized tracks (2.2 GB, made first) beside pyBigWig per position
 	$(BIN)/python tests/bench_features.py
+
+bench-capacity: $(D)/m2.shards/manifest.json ## larger sequence networks on the same shards: AP, parameters, time (DATA=chr15: hours)
+	$(BIN)/python tests/bench_capacity.py $(D)/m2.shards $(if $(QUICK),--epochs 2 --windows 80)
 
 bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
 	$(BIN)/python tests/bench_basescore.py --peers $(PEERS)

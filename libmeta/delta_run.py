@@ -205,8 +205,8 @@ class Job:
             )  # fmt: skip
         if not scored:
             raise MetaError(
-                f"nothing could be scored of {self.records:,} records ({why or 'none'}), {self.reader.where}; see "
-                "INFO/MS_STATUS",
+                f"nothing could be scored of {self.records:,} records ({why or 'none'}{left}), {self.reader.where}; "
+                + ("see INFO/MS_STATUS" if self.records else "give records with CHROM, POS, REF and ALT"),
                 NOTHING_TO_SCORE,
             )
 

@@ -194,8 +194,7 @@ def assign_labels(batch: pa.RecordBatch, recipe, options: dict) -> tuple[np.ndar
     kept = np.zeros(len(kind), bool)
     if recipe.reference_weight:
         kept, kinds = _kept_aside(facts, recipe.labels, weight, rule)
-        by_tier = np.broadcast_to(recipe.reference_weight, NOVEL)[np.where(kept, facts.tier, 0).astype(np.int64)]
-        kind, weight = np.where(kept, kinds, kind), np.where(kept, by_tier, weight)
+        kind, weight = np.where(kept, kinds, kind), np.where(kept, recipe.reference_weight, weight)
     if recipe.target != "psi":
         return kind[:, None], weight, kept
     weight = np.where((kind < NEITHER) & np.isnan(facts.psi), 0.0, weight)  # supported, but its PSI was not measured

@@ -42,7 +42,7 @@ def test_alternative_sites_are_kept_aside_for_training_canonical_ones():
     ))  # fmt: skip
     target, weight, known = labels.assign_labels(rows, recipes.get("m1-s"), {})
     assert target[:, 0].tolist() == [0, 1, 0, 1, 2]
-    assert weight.tolist() == [1, 0.5, 1.5, 0, 1]
+    assert weight.tolist() == [1, 0.5, 0.5, 0, 1]
     assert known.tolist() == [False, True, True, False, False]
     _, weight, known = labels.assign_labels(rows, recipes.get("m1-p"), {})
     assert weight.tolist() == [1, 0, 0, 0, 1] and not known.any()

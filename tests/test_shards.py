@@ -161,8 +161,7 @@ def test_m1_base_by_base_with_alternative_sites_in_training_only(world, tmp_path
         known = facts(world, chrom, strand)
         label, weight = labels.m1(known)
         alternative = (known.site < 2) & (known.tier > 0) & (known.tier < 3)
-        kept = np.where(known.tier == 2, 1.5, 0.5)
-        return label, np.where(alternative, kept, weight) if part == "train" else weight
+        return label, np.where(alternative, 0.5, weight) if part == "train" else weight
 
     compare(world, shards, rule)
     for part in PARTS:

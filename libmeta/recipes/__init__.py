@@ -21,8 +21,7 @@ class PositionRecipe:
     labels: rule of libmeta.labels that gives class and weight. target: "class" (donor, acceptor, neither) or "psi" (one
     logistic output per kind of site). evidence: the modality that the target comes from; its features are refused.
     uses: modalities whose features are taken; leaves_out: columns that are not, with the reason. reference_weight: weight
-    in training, one or one for each tier, of sites that the rule masks because they are annotated. params, rounds,
-    patience: of xgboost.
+    in training of sites that the rule masks because they are annotated. params, rounds, patience: of xgboost.
     """
 
     name: str
@@ -32,7 +31,7 @@ class PositionRecipe:
     evidence: str
     uses: tuple[str, ...] = EVIDENCE
     leaves_out: dict[str, str] = field(default_factory=dict)
-    reference_weight: float | tuple[float, float, float] = 0.0
+    reference_weight: float = 0.0
     params: dict = field(default_factory=lambda: dict(PARAMS))
     rounds: int = 400
     patience: int = 40
@@ -65,7 +64,7 @@ class SequenceRecipe:
     target: str = "class"
     uses: tuple[str, ...] = EVIDENCE
     leaves_out: dict[str, str] = field(default_factory=dict)
-    reference_weight: float | tuple[float, float, float] = 0.0
+    reference_weight: float = 0.0
     kind: str = "meta"
     network: dict = field(default_factory=dict)
     window: int = 5001

@@ -15,6 +15,10 @@ from hypothesis import settings
 settings.register_profile("ms", deadline=None)  # how long an example takes depends on what else the machine does
 settings.load_profile("ms")
 
+# Jobs in the background ignore Ctrl-C and hand that down; the tools of the tests are to be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 

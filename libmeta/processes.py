@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection, resource_tracker
 
@@ -43,7 +44,7 @@ class Processes:
     def __enter__(self):
         context = multiprocessing.get_context("spawn")
         try:
-            with _ctrl_c_waits(), _one_thread_each():
+            with _signals_wait(), _one_thread_each():
                 for _ in range(self.count):
                     ours, theirs = context.Pipe()
                     process = context.Process(target=_work, args=(theirs, self._opens, self._arguments), daemon=True)
@@ -124,15 +125,26 @@ class Processes:
                 log.log(level, "%s", text)
 
 
-class _ctrl_c_waits:
-    """Ctrl-C waits until the block is over. Processes started inside never see it: the parent ends them."""
+class _signals_wait:
+    """Ctrl-C and the signal to end wait until the block is over: a process that is half started would tell of it in its own
+    words. Processes started inside never see Ctrl-C, the parent ends them.
+    """
 
     def __enter__(self):
         resource_tracker.ensure_running()  # started inside, it would let Ctrl-C through again
+        self._met: list[int] = []
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():  # the mask is of one thread, another may be told
+            known = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not None]
+            self._handlers = {s: signal.signal(s, lambda number, _: self._met.append(number)) for s in known}
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def __exit__(self, *_):
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        for number in self._met:
+            signal.raise_signal(number)
 
 
 class _one_thread_each:

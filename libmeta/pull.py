@@ -117,7 +117,9 @@ def tell(found: Found, base_names: list[str]) -> None:
         return
     if found.pull.share:
         log.info(
-            "mixed with %s by a share of %.1f: tiers would fall short", base_names[found.pull.to], found.pull.share
+            "mixed with %s by a share of %.1f, which does best on validation",
+            base_names[found.pull.to],
+            found.pull.share,
         )
     for name, s in found.strata.items():
         log.info(

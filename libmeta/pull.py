@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from libmeta import bootstrap, encode
-from libmeta.sequence_validation import ANNOTATED, DRAWS, Judged, ScoredTile, scored_tiles
+from libmeta.sequence_validation import ANNOTATED, DRAWS, Judged, ScoredTile, filled, merged, scored_tiles, tiles
 from libmeta.shards import ShardRegion, Shards
 
 log = logging.getLogger("libmeta")
@@ -38,6 +38,17 @@ class Found:
 
     pull: Pull
     strata: dict[str, dict]
+
+
+def find(
+    shards: Shards, regions: list[ShardRegion], score: Callable, context: int, bases: list[Judged], aims: tuple, seed: int,
+    workers,
+) -> Found:  # fmt: skip
+    """What to take for a score as of sequence_validation.scored_tiles, found by all processes together and told."""
+    each = merged(judge_each(shards, regions, score, context, workers.rank, workers.count), workers)
+    found = choose(each, bases, aims, len(tiles(regions)), seed)
+    tell(found, shards.base_names)
+    return found
 
 
 def candidates(base_models: int) -> list[Pull]:
@@ -68,10 +79,8 @@ def judge_each(
 
 
 def _bases(tile: ScoredTile) -> np.ndarray:
-    """Probabilities of the base models (K, n, 3) as the network takes them; the primary speaks for one without a score."""
-    each = encode.log_probabilities(tile.base).reshape(len(tile.base), 3, -1)
-    unknown = np.isnan(tile.base).any(axis=1, keepdims=True)
-    return np.exp(np.where(unknown, each[:1], each)).transpose(0, 2, 1)
+    """Probabilities of the base models (K, n, 3) as the network takes them."""
+    return np.exp(encode.log_probabilities(filled(tile.base)).reshape(len(tile.base), 3, -1)).transpose(0, 2, 1)
 
 
 def choose(models: list[Judged], bases: list[Judged], aims: tuple, units: int, seed: int) -> Found:
@@ -116,11 +125,8 @@ def tell(found: Found, base_names: list[str]) -> None:
     if not found.strata:
         return
     if found.pull.share:
-        log.info(
-            "mixed with %s by a share of %.1f, which does best on validation",
-            base_names[found.pull.to],
-            found.pull.share,
-        )
+        share, name = found.pull.share, base_names[found.pull.to]
+        log.info("mixed with %s by a share of %.1f, which does best on validation", name, share)
     for name, s in found.strata.items():
         log.info(
             "validation, %s: macro AP %.4f, %s %.4f (%+.4f)", name, s["model"], base_names[s["base_model"]], s["base"],

@@ -20,7 +20,7 @@ from libmeta.errors import USAGE, MetaError
 from libmeta.losses import LOSSES
 from libmeta.models.folded import Folded
 from libmeta.recipes import SequenceRecipe
-from libmeta.sequence_validation import ANNOTATED, COUNTED, Judged, chance_of_gain, judge, of_base, tiles
+from libmeta.sequence_validation import ANNOTATED, COUNTED, Judged, chance_of_gain, judge, merged, of_base, tiles
 from libmeta.shards import Shards
 from libmeta.tissue_training import TissueTask
 from libmeta.train import SURE_GAIN, held_out_gain
@@ -141,7 +141,8 @@ def key(
         "seed": seed,
         "dtype": dtype,
         "workers": workers.count,
-        "version": f"{__version__}, state 2",
+        "version": __version__,
+        "history": 2,  # what its entries have
     }
 
 
@@ -186,7 +187,7 @@ def fit(
         log.info("validation: macro AP %.4f of base model %s", found.macro_ap(), name)
     log.info("sampling takes sites %.1f times as often as they are", ratio[:2].mean())
     # where annotated sites are the target, those that the recipe masks are sites too
-    aims = (COUNTED, ANNOTATED) if recipe.evidence == "annotation" else (COUNTED,)
+    aims = (COUNTED, ANNOTATED) if recipe.evidence == "annotation" and task is None else (COUNTED,)
     best_base = int(np.argmax([found.aim(aims) for found in bases]))  # what has to be passed
     base = bases[best_base]
     floor = base.aim(aims)
@@ -248,12 +249,10 @@ def fit(
         validate(loss=float(np.mean(losses)), windows_per_second=rate, seconds=trained)
     found = outcome(run, best_base, base, aims, true_share)
     found.summary |= about_loss
-    if not found.is_base and task is None and len(aims) > 1 and "base" in getattr(network.config, "live", ("base",)):
+    if not found.is_base and len(aims) > 1 and network.blend.base_models:
         run.average.module.load_state_dict(found.state)
-        share = shards, regions[1], scorer(run.average.module, shards, workers), network.context
-        each = merged(pull.judge_each(*share, workers.rank, workers.count), workers)
-        chosen = pull.choose(each, bases, aims, len(tiles(regions[1])), seed)
-        pull.tell(chosen, shards.base_names)
+        score = scorer(run.average.module, shards, workers)
+        chosen = pull.find(shards, regions[1], score, network.context, bases, aims, seed, workers)
         found.config = {"pull": chosen.pull.share, "pull_to": chosen.pull.to}
         found.summary |= {"pull": vars(chosen.pull), "valid_strata": chosen.strata}
     if task:
@@ -387,12 +386,3 @@ def judged(
     """judge() by all processes together."""
     share = regions, score, context, workers.rank, workers.count
     return merged([task.judge(*share) if task else judge(shards, *share)], workers)[0]
-
-
-def merged(mine: list[Judged], workers: Workers) -> list[Judged]:
-    """What all processes have judged, each list in the same order."""
-    found, *rest = workers.gather(mine)
-    for others in rest:
-        for one, other in zip(found, others, strict=True):
-            one.merge(other)
-    return found

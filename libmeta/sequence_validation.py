@@ -193,11 +193,21 @@ def judge(
 def of_base(which: int) -> Callable:
     """A score for judge(): base model number `which`, and the primary where that one has none."""
 
-    def score(part: dict[str, np.ndarray]) -> np.ndarray:
-        mine = part["base"][which]
-        return np.where(np.isfinite(mine).all(axis=0), mine, part["base"][0]).T
+    return lambda part: filled(part["base"])[which].T
 
-    return score
+
+def filled(base: np.ndarray) -> np.ndarray:
+    """Base probabilities (K, 2, n) in which the primary speaks for a model that has no score."""
+    return np.where(np.isfinite(base).all(axis=1, keepdims=True), base, base[:1])
+
+
+def merged(mine: list[Judged], workers) -> list[Judged]:
+    """What all processes (libmeta.workers) have judged, each list in the same order."""
+    found, *rest = workers.gather(mine)
+    for others in rest:
+        for one, other in zip(found, others, strict=True):
+            one.merge(other)
+    return found
 
 
 def chance_of_gain(model: Judged, base: Judged, units: int, seed: int, aims: tuple = (COUNTED,)) -> float:

@@ -23,14 +23,8 @@ def draw(history: list[dict], best_epoch: int | None, title: str, path: Path) ->
     right.axhline(history[0]["base_macro_ap"], color="#b0532b", linestyle="--", label="base model")
     if any(e["valid_aim"] != e["valid_macro_ap"] for e in history):
         # the mean with all annotated sites, which the epoch is chosen by
-        right.plot(
-            epochs,
-            [e["valid_aim"] for e in history],
-            "s-",
-            color="#5a9e6f",
-            markersize=3,
-            label="refined, all sites too",
-        )
+        aims = [e["valid_aim"] for e in history]
+        right.plot(epochs, aims, "s-", color="#5a9e6f", markersize=3, label="refined, all sites too")
         right.axhline(history[0]["base_aim"], color="#c9a227", linestyle=":", label="base model, all sites too")
     if best_epoch is not None:
         right.axvline(best_epoch, color="#999999", linewidth=0.8, label=f"saved: epoch {best_epoch}")

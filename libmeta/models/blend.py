@@ -20,7 +20,7 @@ class Blend(nn.Module):
 
     def __init__(self, base_models: int, pull: float = 0.0, pull_to: int = 0):
         super().__init__()
-        self.pull, self.pull_to = pull, pull_to
+        self.base_models, self.pull, self.pull_to = base_models, pull, pull_to
         self.temperature = nn.Parameter(torch.ones(3))
         if base_models:
             self.weight = nn.Parameter(torch.zeros(1))

@@ -304,7 +304,7 @@ bench-delta: $(READY) weights $(PEERS)/.ready ## variant effects beside openspli
 bench-features: $(READY) ## features of a million positions from genome-sized tracks (2.2 GB, made first) beside pyBigWig per position
 	$(BIN)/python tests/bench_features.py
 
-bench-capacity: $(D)/m2.shards/manifest.json ## larger sequence networks on the same shards: AP, parameters, time (DATA=chr15: hours)
+bench-capacity: $(D)/m2.shards/manifest.json ## larger sequence networks on the same shards: AP, parameters, time (DATA=chr15: about an hour)
 	$(BIN)/python tests/bench_capacity.py $(D)/m2.shards $(if $(QUICK),--epochs 2 --windows 80)
 
 bench-basescore: $(READY) weights $(PEERS)/.ready ## base scores beside openspliceai predict and SpliceAI under Keras
